@@ -68,6 +68,7 @@ impl Cases {
                 init: Init::default(),
             },
             heads: vec![],
+            categories: vec![],
         };
         let gradients = Gradients::OfUpstream;
         let mut model = RecordedNetwork::new(&network, self.steps, self.batch, gradients, tuning)
@@ -311,6 +312,7 @@ fn learnt_states_begin_the_first_chunk() {
             init: Init::Torch,
         },
         heads: vec![],
+        categories: vec![],
     };
     let (steps, batch) = (3, 5);
     let tuning = Tuning::default();

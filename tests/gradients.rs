@@ -9,7 +9,9 @@ use gatescan::low_level::kernels::{Columns, IGNORE, MISSING};
 use gatescan::low_level::program::Phase;
 use gatescan::low_level::record::{Gradients, RecordedNetwork, TrainingLoss};
 use gatescan::low_level::rng::{Philox, Stream};
-use gatescan::network::{Activation, Bias, Dropout, Init, NamedHead, Padding, RecurrentActivation};
+use gatescan::network::{
+    Activation, Bias, CategoryTable, Dropout, Init, NamedHead, Padding, RecurrentActivation,
+};
 use gatescan::{Cell, Head, Input, Layer, Loss, Network, Reads};
 
 /// The error of f64 differences with a step of 1e-5: truncation of order 1e-10, rounding of order
@@ -65,6 +67,7 @@ impl Case {
                 init: Init::Torch,
             },
             heads: vec![],
+            categories: vec![],
         }
     }
 }
@@ -715,6 +718,57 @@ fn tied_embeddings() {
                     tied: true,
                 });
             }
+        }
+    }
+}
+
+/// Tables of categories between other inputs, before layers with every option.
+#[test]
+fn tables_of_categories() {
+    let table = |name: &str, first, count, size| CategoryTable {
+        name: name.into(),
+        first,
+        count,
+        size,
+    };
+    // 7 inputs become 5 features: those of a residual layer of 5 units.
+    let tables = vec![table("store", 1, 3, 2), table("day", 4, 2, 1)];
+    let of = |layer: Layer, change: fn(&mut Layer)| {
+        let mut changed = layer;
+        change(&mut changed);
+        changed
+    };
+    let lstm = plain(Cell::Lstm, Bias::Double);
+    let dropped = of(lstm.clone(), |layer| {
+        layer.dropout.input_keep_prob = 0.7;
+        layer.bidirectional = true;
+    });
+    let residual = of(lstm.clone(), |layer| layer.residual = true);
+    for (layer, reads) in [
+        (lstm, Reads::Last),
+        (dropped, Reads::Last),
+        (residual, Reads::Every),
+        (plain(Cell::Gru, Bias::Double), Reads::Every),
+    ] {
+        for (route, ragged) in [(Route::Scan, true), (Route::Step, false)] {
+            let case = Case {
+                layers: vec![layer.clone()],
+                reads,
+                loss: Loss::CrossEntropy,
+                route,
+                ragged,
+                tied: false,
+            };
+            let network = Network {
+                input_size: 7,
+                categories: tables.clone(),
+                ..case.network()
+            };
+            let mut prepared = prepare(network, &case, Gradients::OfLoss, 11, None);
+            let names = prepared.model.entries.iter().map(|entry| &entry.name[..]);
+            let tables = names.filter(|name| name.starts_with("embeddings."));
+            assert_eq!(tables.count(), 2);
+            compare_with_differences(&case, &mut prepared);
         }
     }
 }

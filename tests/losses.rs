@@ -76,6 +76,7 @@ impl Case {
                 init: Init::default(),
             },
             heads: vec![],
+            categories: vec![],
         };
         let rows = self.outputs.len();
         let mut network = RecordedNetwork::new(&network, 1, rows, Gradients::OfLoss, tuning)

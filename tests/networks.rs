@@ -1,5 +1,5 @@
-//! Heads that read a reduction over time, and several heads with a loss each, against PyTorch in
-//! float64: tests/interop/networks.py writes the expected values.
+//! Heads that read a reduction over time, several heads with a loss each, and embedded categories,
+//! against PyTorch in float64: tests/interop/networks.py writes the expected values.
 
 mod common;
 

@@ -57,6 +57,7 @@ fn recorded(cell: Cell, precision: Precision) -> RecordedNetwork {
             init: Init::Glorot,
         },
         heads: vec![],
+        categories: vec![],
     };
     let gradients = Gradients::OfLoss;
     let mut model = RecordedNetwork::new(&network, 9, 21, gradients, tuning(precision))

@@ -335,6 +335,7 @@ fn a_timed_run_has_the_results_of_a_plain_run() {
             init: Default::default(),
         },
         heads: vec![],
+        categories: vec![],
     };
     for device in devices() {
         let opened = OpenDevice::open(&device).expect("the device opens");

@@ -548,6 +548,7 @@ fn gpus_refuse_programs_that_they_cannot_load() {
                 init: Init::Glorot,
             },
             heads: vec![],
+            categories: vec![],
         };
         let model = RecordedNetwork::new(&network, 2, 3, Gradients::None, Tuning::default());
         let mut model = model.expect("it is valid");

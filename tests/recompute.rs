@@ -12,7 +12,7 @@ use gatescan::low_level::program::{Phase, Program};
 use gatescan::low_level::record::{Frozen, Gradients, RecordedNetwork};
 use gatescan::low_level::rng::{Philox, Stream};
 use gatescan::low_level::tensor::{Element, Kind, Tensor};
-use gatescan::network::{Bias, Dropout, Init, MaskSharing, NamedHead};
+use gatescan::network::{Bias, CategoryTable, Dropout, Init, MaskSharing, NamedHead};
 use gatescan::recipe::{Precision, Recomputation};
 use gatescan::{
     Cell, Dataset, Device, Error, Head, HeadRecipe, Input, Layer, Loss, Network, Optimizer, Reads,
@@ -54,6 +54,7 @@ fn network(layers: Vec<Layer>, input: Input, head: Head) -> Network {
         layers,
         head,
         heads: vec![],
+        categories: vec![],
     }
 }
 
@@ -135,9 +136,10 @@ fn cases() -> impl Strategy<Value = Case> {
         head(4, Reads::Every, Loss::CrossEntropy),
     ]);
     let batch = (CHUNK + 1..4 * CHUNK, 1..40_usize);
+    let tables = any::<bool>();
     let rest = (
         select(&[Route::Scan, Route::Step]),
-        any::<bool>(),
+        (any::<bool>(), tables),
         any::<u64>(),
     );
     (
@@ -150,8 +152,25 @@ fn cases() -> impl Strategy<Value = Case> {
         rest,
     )
         .prop_map(
-            |(cell, sizes, options, input, head, (steps, batch), (route, freeze, seed))| {
+            |(
+                cell,
+                sizes,
+                options,
+                input,
+                head,
+                (steps, batch),
+                (route, (freeze, tables), seed),
+            )| {
                 let mut network = network(layers(cell, &sizes, options), input, head);
+                if tables && input.is_values() {
+                    network.input_size = 6;
+                    network.categories = vec![CategoryTable {
+                        name: "store".into(),
+                        first: 2,
+                        count: 3,
+                        size: 2,
+                    }];
+                }
                 if input == Input::OneHot {
                     // One-hot vectors are never written, so they cannot be dropped.
                     network.layers[0].dropout.input_keep_prob = 1.0;

@@ -330,6 +330,7 @@ fn network(cell: Cell, hidden_size: usize, loss: Loss, reads: Reads) -> Network 
             init: Init::Glorot,
         },
         heads: vec![],
+        categories: vec![],
     }
 }
 

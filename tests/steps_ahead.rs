@@ -187,6 +187,104 @@ fn several_steps_ahead_are_evaluated_predicted_and_continued() {
     assert_has(&lines.fails(1), &["predict from a file"]);
 }
 
+/// Trains `sales.toml` into `out` with further arguments.
+fn train(place: &Workspace, out: &str, more: &[&str]) -> common::place::Run {
+    let few = ["train", "sales.toml", "--device", "cpu", "--out", out];
+    let epochs = ["--epochs", "1", "--set", "conformal=false"];
+    place.run(&[&few[..], &epochs, more].concat())
+}
+
+#[test]
+fn categories_are_embedded_or_one_hot() {
+    let place = Workspace::new();
+    write_sales(&place, 80, 0);
+    fs::write(place.path("sales.toml"), RECIPE).unwrap();
+    let text = train(&place, "embedded", &[]).ok();
+    assert_has(&text, &["names   2 of store as vectors of 1, learnt"]);
+    let one_hot = ["--set", "network.category_encoding=one-hot"];
+    let text = train(&place, "one-hot", &one_hot).ok();
+    assert_has(&text, &["names   2 of store, one-hot"]);
+    let sized = ["--set", "network.category_sizes.store=3"];
+    let text = train(&place, "sized", &sized).ok();
+    assert_has(&text, &["names   2 of store as vectors of 3, learnt"]);
+    for (arguments, expected) in [
+        (
+            &["--set", "network.category_sizes.stor=3"][..],
+            "category_sizes has the column `stor` (did you mean `store`?)",
+        ),
+        (
+            &["--set", "network.category_sizes.store=0"],
+            "network.category_sizes.store is 0; it must be at least 1 and at most 1024",
+        ),
+        (
+            &[&sized[..], &one_hot].concat(),
+            "\"one-hot\", which has no vectors",
+        ),
+        (
+            &["--set", "network.category_encoding=hot"],
+            "unknown variant `hot`",
+        ),
+        (
+            &[&one_hot[..], &["--set", "data.categories=[]"]].concat(),
+            "the data have no categories",
+        ),
+    ] {
+        let error = train(&place, "refused", arguments).fails(2);
+        assert_has(&error, &[expected]);
+    }
+    // A run that is resumed has the tables of its recipe.
+    let resumed = place.run(&["train", "--resume", "sized", "--epochs", "2"]);
+    assert_has(&resumed.ok(), &["as vectors of 3"]);
+}
+
+#[test]
+fn vectors_of_categories_are_found_by_name_in_fine_tuning() {
+    let place = Workspace::new();
+    write_sales(&place, 80, 0);
+    fs::write(place.path("sales.toml"), RECIPE).unwrap();
+    train(&place, "first", &[]).ok();
+    // A third store, before the others in the order of names.
+    let text = fs::read_to_string(place.path("sales.csv")).unwrap();
+    let more = text.lines().filter(|line| line.contains("north"));
+    let more: Vec<String> = more.map(|line| line.replace("north", "east")).collect();
+    fs::write(place.path("sales.csv"), text + &more.join("\n") + "\n").unwrap();
+
+    let from = ["--from", "first"];
+    let error = train(&place, "second", &from).fails(2);
+    assert_has(
+        &error,
+        &[
+            "the network of the recipe has vectors of these sizes: store 3",
+            "the model's has vectors of these sizes: store 1",
+            "network.category_sizes",
+        ],
+    );
+    let sized = ["--set", "network.category_sizes.store=1"];
+    let text = train(&place, "second", &[&from[..], &sized].concat()).ok();
+    assert_has(
+        &text,
+        &[
+            "inputs and targets are normalized by the model's",
+            "2 of the 3 categories of `store` have the model's vectors",
+            "those of the others are new: east",
+        ],
+    );
+    let one_hot = ["--set", "network.category_encoding=one-hot"];
+    let error = train(&place, "third", &[&from[..], &one_hot].concat()).fails(2);
+    assert_has(&error, &["has no vectors"]);
+    let none = ["--set", "data.categories=[]"];
+    let error = train(&place, "third", &[&from[..], &none].concat()).fails(2);
+    assert_has(
+        &error,
+        &["data.categories of the recipe names no column, and of the model names store"],
+    );
+    // The first model does not know the store.
+    let predicted = place.run(&["predict", "first", "sales.csv", "--device", "cpu"]);
+    let warned = predicted.stderr.clone();
+    predicted.ok();
+    assert_has(&warned, &["the training split lacks (east)"]);
+}
+
 #[test]
 fn a_backtest_judges_each_fold() {
     let place = forecaster();

@@ -535,6 +535,7 @@ fn untrained(loss: Loss, size: usize) -> Model {
             init: Init::Glorot,
         },
         heads: vec![],
+        categories: vec![],
     };
     Model {
         recipe: recipe(Cell::Lstm),

@@ -296,6 +296,35 @@ fn frozen_parts_do_not_change_the_gradients_of_others() {
     }
 }
 
+/// The tables of categories are one part, `embedding`.
+#[test]
+fn tables_of_categories_can_be_frozen() {
+    let mut data: Splits = ragged().into();
+    // The last inputs are those of two columns of categories.
+    data.preparation.categories = vec![vec!["a".into()], vec!["b".into()]];
+    data.preparation.known_ahead = 2;
+    let mut recipe = recipe();
+    for layer in &mut recipe.network.layers {
+        layer.residual = false;
+    }
+    recipe.steps = Some(1);
+    recipe.optimizer = Optimizer::adamw(0.01);
+    recipe.clip_norm = None;
+    for device in devices() {
+        let (names, _) = changed(&recipe, &data, &device);
+        let tables = ["embeddings.0.weight", "embeddings.1.weight"].map(String::from);
+        assert_eq!(names[..2], tables);
+        recipe.freeze = vec!["embedding".into()];
+        let (names, _) = changed(&recipe, &data, &device);
+        assert!(!names.is_empty(), "{names:?}");
+        assert!(names.iter().all(|name| !tables.contains(name)), "{names:?}");
+        recipe.freeze = vec!["layer0".into(), "layer1".into(), "head".into()];
+        let (names, _) = changed(&recipe, &data, &device);
+        assert_eq!(names, tables);
+        recipe.freeze = vec![];
+    }
+}
+
 #[test]
 fn an_embedding_can_be_frozen_and_a_tied_one_only_with_the_head() {
     let tokens: Vec<u32> = (0..60).map(|n| n * 7 % 11).collect();

@@ -2,6 +2,7 @@
 //! new data are prepared in the same way.
 
 use std::convert::Infallible;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -297,6 +298,19 @@ impl Preparation {
     /// Returns whether there is something about targets, outside of `heads`.
     pub(crate) fn has_targets(&self) -> bool {
         *self != self.clone().without_targets()
+    }
+
+    /// Returns the inputs of each column of categories, where there are `inputs` in all: they come
+    /// before the differences. `None` where that is too few.
+    pub fn category_columns(&self, inputs: usize) -> Option<Vec<Range<usize>>> {
+        let count: usize = self.categories.iter().map(Vec::len).sum();
+        let mut first = inputs.checked_sub(self.differences.len() + count)?;
+        let columns = self.categories.iter().map(|categories| {
+            let begin = first;
+            first += categories.len();
+            begin..first
+        });
+        Some(columns.collect())
     }
 
     /// Returns whether nothing is changed.

@@ -149,6 +149,11 @@ pub trait DataSource: Debug {
         &[]
     }
 
+    /// Returns the names of the columns of categories; empty if the data have none.
+    fn category_names(&self) -> &[String] {
+        &[]
+    }
+
     /// Returns the rows from an input to its targets; `None` for data that are not rows of a table
     /// or series.
     fn horizon(&self) -> Option<Horizon> {

@@ -76,6 +76,7 @@ impl ImportHints {
                 init: recipe.network.head.init,
             },
             heads: vec![],
+            categories: vec![],
         };
         network.validate()?;
         let mut parameters = imported.parameters;

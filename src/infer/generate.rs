@@ -203,6 +203,7 @@ mod tests {
                 init: Init::Glorot,
             },
             heads: vec![],
+            categories: vec![],
         }
     }
 

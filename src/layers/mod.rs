@@ -147,6 +147,7 @@ impl Layers {
                 init: Init::Torch,
             },
             heads: vec![],
+            categories: vec![],
         };
         network.validate()?;
         Ok(Layers { network })

@@ -195,7 +195,7 @@ impl Model {
         let (description, mut parameters) = parse::<Description>(bytes, KEY)?;
         let Description {
             network,
-            recipe,
+            mut recipe,
             preparation,
             ..
         } = description;
@@ -205,6 +205,7 @@ impl Model {
         let parameters_of_network = network.from_parameters(&parameters);
         parameters_of_network.map_err(|error| error.to_string())?;
         check_preparation(&preparation, &network)?;
+        recipe.keep_encoding_of(&network, &preparation);
         Ok(Model {
             network,
             recipe,
@@ -224,6 +225,15 @@ pub(crate) fn check_preparation(
     let mut residuals = heads.chain([&preparation.residuals]);
     if residuals.any(|own| !own.is_empty()) && !network.input.is_values() {
         checked = Err("targets are differences from inputs, but the inputs are tokens".into());
+    }
+    let columns = preparation.category_columns(network.input_size);
+    let columns = columns.unwrap_or_default();
+    let mut tables = network.categories.iter();
+    if let Some(table) = tables.find(|table| !columns.contains(&table.columns())) {
+        checked = Err(format!(
+            "the table of `{}` has columns that are not those of a column of categories",
+            excerpt(&table.name)
+        ));
     }
     checked.map_err(|problem| format!("its metadata are not valid: {problem}"))
 }
@@ -282,6 +292,43 @@ mod tests {
             preparation: Preparation::default(),
             parameters,
         }
+    }
+
+    /// Before there were tables of categories, networks read them one-hot.
+    #[test]
+    fn a_network_without_tables_reads_categories_one_hot() {
+        use crate::data::csv::Csv;
+        use crate::network::CategoryTable;
+        use crate::recipe::{CategoryEncoding, DataRecipe};
+        let mut old = model();
+        let mut csv = Csv::new(Path::new("sales.csv"), &["sales"], &["kind"]);
+        csv.categories = vec!["store".into()];
+        csv.task = crate::data::csv::TableTask::Classification;
+        csv.steps = Some(4);
+        old.recipe.data = DataRecipe::Csv(csv);
+        old.preparation.categories = vec![["a", "b"].map(String::from).into()];
+        old.preparation.known_ahead = 2;
+        let loaded = Model::from_bytes(&old.to_bytes().unwrap()).unwrap();
+        let encoding = loaded.recipe.network.category_encoding;
+        assert_eq!(encoding, CategoryEncoding::OneHot);
+        assert_eq!(loaded.network, old.network);
+
+        let mut other = old.clone();
+        other.network.categories = vec![CategoryTable {
+            name: "store".into(),
+            first: 26,
+            count: 2,
+            size: 3,
+        }];
+        other.parameters = other.network.to_parameters(&other.network.initial(1));
+        let loaded = Model::from_bytes(&other.to_bytes().unwrap()).unwrap();
+        assert_eq!(loaded.recipe, other.recipe);
+        other.network.categories[0].first = 25;
+        let error = Model::from_bytes(&other.to_bytes().unwrap()).unwrap_err();
+        assert!(
+            error.contains("the table of `store` has columns"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -46,6 +46,7 @@ impl Network {
                 None if entry.role == ParameterRole::Embedding => {
                     self.fill_embedding(values, &mut random);
                 }
+                None if entry.role.is_table() => fill_table(values, entry, &mut random),
                 None => self.fill_head(values, entry.role, &mut random),
             }
         }
@@ -97,6 +98,12 @@ impl Network {
             Init::Glorot | Init::Orthogonal => {}
         }
     }
+}
+
+/// Fills the table of a column of categories, as the default of an embedding of tokens.
+fn fill_table(values: &mut [f32], entry: &Entry, random: &mut Philox) {
+    let [count, size] = [0, 1].map(|axis| entry.shape.extents()[axis]);
+    fill_uniform(values, glorot(count, size), random);
 }
 
 /// Fills one parameter of a direction.
@@ -282,6 +289,7 @@ mod tests {
                 init: Init::Glorot,
             },
             heads: vec![],
+            categories: vec![],
         }
     }
 

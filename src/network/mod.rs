@@ -4,6 +4,7 @@
 //! blocks of H per gate), so a saved stack of one cell and one size loads into `nn.RNN`, `nn.LSTM`
 //! or `nn.GRU` unchanged, except for the prefix `rnn.`.
 
+mod categories;
 mod dropout;
 mod head;
 mod heads;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::cells::{Activation, RecurrentActivation};
 use crate::error::{Error, Result};
+pub use categories::CategoryTable;
+pub(crate) use categories::InputPart;
 pub use dropout::{Dropout, MaskSharing};
 pub use head::{Head, Reads};
 pub use heads::NamedHead;
@@ -33,7 +36,7 @@ pub use parameters::{Entry, Parameter, ParameterRole};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// I: features of an input at one time step; V for tokens.
+    /// I: values of an input at one time step; V for tokens.
     pub input_size: usize,
     /// The kind of input at one time step.
     #[serde(default, skip_serializing_if = "Input::is_values")]
@@ -47,6 +50,9 @@ pub struct Network {
     /// The heads, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heads: Vec<NamedHead>,
+    /// The tables that embed columns of categories, in the order of their columns of the inputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub categories: Vec<CategoryTable>,
 }
 
 /// One direction of a layer: a recurrence with its own parameters.
@@ -84,6 +90,7 @@ impl Network {
         for (index, layer) in self.layers.iter().enumerate() {
             layer.validate(&format!("network.layer.{index}"))?;
         }
+        self.validate_categories()?;
         self.validate_one_hot()?;
         self.validate_residuals()?;
         self.validate_tied_embedding()?;
@@ -185,7 +192,8 @@ impl Network {
     /// Returns the number of features that the first layer reads at one time step.
     pub fn features(&self) -> usize {
         match self.input {
-            Input::Values | Input::OneHot => self.input_size,
+            Input::Values => self.embedded_features(),
+            Input::OneHot => self.input_size,
             Input::Embedding { size, .. } => size,
         }
     }

@@ -52,7 +52,7 @@ pub struct Entry {
     /// PyTorch's name.
     pub name: String,
     pub role: ParameterRole,
-    /// The index of its direction in [`Network::directions`]; `None` for embedding and head.
+    /// The index of its direction in [`Network::directions`]; `None` for embeddings and head.
     pub direction: Option<usize>,
     pub shape: Shape,
     /// Elements before it.
@@ -65,6 +65,8 @@ pub struct Entry {
 pub enum ParameterRole {
     /// `[V, size]`.
     Embedding,
+    /// `[categories, size]`, of the table of a column of categories with this index.
+    CategoryTable(usize),
     /// W `[G*H, I]`.
     InputWeights,
     /// R `[G*H, P]`.
@@ -99,6 +101,7 @@ impl ParameterRole {
     fn name(self, suffix: &str) -> String {
         match self {
             ParameterRole::Embedding => EMBEDDING.into(),
+            ParameterRole::CategoryTable(index) => format!("embeddings.{index}.weight"),
             ParameterRole::InputWeights => format!("rnn.weight_ih_{suffix}"),
             ParameterRole::RecurrentWeights => format!("rnn.weight_hh_{suffix}"),
             ParameterRole::Projection => format!("rnn.weight_hr_{suffix}"),
@@ -117,6 +120,14 @@ impl ParameterRole {
 }
 
 impl ParameterRole {
+    /// Whether it is a table whose rows are vectors: of tokens, or of categories.
+    pub(crate) fn is_table(self) -> bool {
+        matches!(
+            self,
+            ParameterRole::Embedding | ParameterRole::CategoryTable(_)
+        )
+    }
+
     /// Returns the state of which a parameter is the initial value: 0 for h, 1 for c.
     pub(crate) fn initial_state(self) -> Option<usize> {
         match self {
@@ -207,6 +218,10 @@ impl Network {
         if let Input::Embedding { size, .. } = self.input {
             let extents = vec![self.input_size, size];
             declarations.push(single(ParameterRole::Embedding, extents));
+        }
+        for (index, table) in self.categories.iter().enumerate() {
+            let extents = vec![table.count, table.size];
+            declarations.push(single(ParameterRole::CategoryTable(index), extents));
         }
         for (index, direction) in self.directions().iter().enumerate() {
             let parameters = direction.parameters().into_iter();

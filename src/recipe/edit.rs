@@ -67,6 +67,10 @@ impl Recipe {
         ] {
             table.entry(key).or_insert(value);
         }
+        if let Some(Value::Table(network)) = table.get_mut("network") {
+            let sizes = Value::try_from(&self.network.category_sizes)?;
+            network.entry("category_sizes").or_insert(sizes);
+        }
         Ok(table)
     }
 }

@@ -1,6 +1,7 @@
 //! Recipes: TOML files with everything that a training run depends on.
 
 mod builtin;
+mod categories;
 mod checkpoint;
 mod class_weights;
 mod data;
@@ -17,9 +18,11 @@ mod tests;
 mod tune;
 mod written;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use builtin::{BUILTINS, Builtin};
+pub use categories::CategoryEncoding;
 pub use checkpoint::CheckpointRecipe;
 pub use class_weights::ClassWeights;
 pub use data::DataRecipe;
@@ -34,6 +37,7 @@ pub use crate::numeric::precision::Precision;
 pub use tune::{TuneInterval, TuneRange, TuneSpace, TuneValues};
 
 use crate::data::arrays::Arrays;
+use crate::data::preparation::Preparation;
 use crate::data::source::DataUse;
 use crate::data::{Dataset, Targets};
 use crate::error::{Decision, Error, Result};
@@ -183,6 +187,8 @@ impl Recipe {
             precision: Precision::default(),
             network: NetworkRecipe {
                 input: Input::Values,
+                category_encoding: CategoryEncoding::default(),
+                category_sizes: BTreeMap::new(),
                 layers,
                 head,
                 heads: vec![],
@@ -275,24 +281,28 @@ impl Recipe {
         Ok(text)
     }
 
-    /// Returns the network for inputs of `input_size` features and `outputs` classes or target
-    /// values.
+    /// Returns the network for inputs of `input_size` values, without categories, and `outputs`
+    /// classes or target values.
     ///
     /// # Errors
     /// Those of [`Network::validate`].
     pub fn network(&self, input_size: usize, outputs: usize) -> Result<Network> {
-        self.network.network(input_size, outputs)
+        self.network.network(input_size, outputs, vec![])
     }
 
-    /// Returns the network for these data, with outputs for the targets of every head.
+    /// Returns the network for these data, which are prepared so, with outputs for the targets of
+    /// every head and tables for the categories that it embeds.
     ///
     /// # Errors
-    /// Those of [`Network::validate`]; [`Error::Data`] for targets of another number of heads.
-    pub fn network_for(&self, data: &Dataset) -> Result<Network> {
+    /// Those of [`Network::validate`]; [`Error::Data`] for targets of another number of heads, and
+    /// for a preparation that is not that of the data.
+    pub fn network_for(&self, data: &Dataset, preparation: &Preparation) -> Result<Network> {
         let input_size = data.input_size();
+        let tables = self.category_tables(input_size, preparation)?;
         let Targets::Heads(targets) = &data.targets else {
             if self.network.heads.is_empty() {
-                return self.network(input_size, data.targets.outputs());
+                let outputs = data.targets.outputs();
+                return self.network.network(input_size, outputs, tables);
             }
             return Err(Error::data(format!(
                 "the data have one target, and the recipe has {} heads; give the targets of each \
@@ -308,7 +318,7 @@ impl Recipe {
             )));
         }
         let outputs: Vec<usize> = targets.iter().map(Targets::outputs).collect();
-        self.network.network_of_heads(input_size, &outputs)
+        (self.network).network_of_heads(input_size, &outputs, tables)
     }
 
     /// Returns the fields that choose among epochs by a loss: `patience`, `keep_best` and the
@@ -353,6 +363,7 @@ impl Recipe {
         self.validate_accumulation()?;
         self.validate_parallel()?;
         self.tune.as_ref().map_or(Ok(()), TuneSpace::validate)?;
+        self.validate_categories()?;
         if !self.network.heads.is_empty() {
             self.validate_heads()?;
             self.optimizer.validate()?;

@@ -1,12 +1,16 @@
 //! The network of a recipe, whose input and output sizes the data determine.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::{ClassWeights, NamedHeadRecipe};
+use super::{CategoryEncoding, ClassWeights, NamedHeadRecipe};
 use crate::cells::{Activation, Cell, RecurrentActivation};
 use crate::error::{Error, Result};
 use crate::fields;
-use crate::network::{Bias, Head, Init, Input, Layer, Loss, Network, Reads, reads_by};
+use crate::network::{
+    Bias, CategoryTable, Head, Init, Input, Layer, Loss, Network, Reads, reads_by,
+};
 
 /// A [`Network`] without the sizes that the data determine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +19,13 @@ pub struct NetworkRecipe {
     /// The form of the inputs: `values`, unless the data are tokens.
     #[serde(default, skip_serializing_if = "Input::is_values")]
     pub input: Input,
+    /// How it reads the categories of the data (`data.categories` of a table).
+    #[serde(default, skip_serializing_if = "fields::is_default")]
+    pub category_encoding: CategoryEncoding,
+    /// Elements of the vector of a category, by the name of its column; that of other columns is
+    /// [`CategoryTable::default_size`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub category_sizes: BTreeMap<String, usize>,
     /// The recurrent layers, from the input up.
     #[serde(rename = "layer")]
     pub layers: Vec<Layer>,
@@ -90,9 +101,14 @@ impl HeadRecipe {
 }
 
 impl NetworkRecipe {
-    /// Returns the network for inputs of `input_size` features and `outputs` classes or target
-    /// values, each of which may have several outputs.
-    pub(super) fn network(&self, input_size: usize, outputs: usize) -> Result<Network> {
+    /// Returns the network for inputs of `input_size` values, of which `categories` embeds some,
+    /// and `outputs` classes or target values, each of which may have several outputs.
+    pub(super) fn network(
+        &self,
+        input_size: usize,
+        outputs: usize,
+        categories: Vec<CategoryTable>,
+    ) -> Result<Network> {
         let head = &self.head;
         let network = Network {
             input_size,
@@ -105,14 +121,20 @@ impl NetworkRecipe {
                 init: head.init,
             },
             heads: vec![],
+            categories,
         };
         network.validate()?;
         Ok(network)
     }
 
-    /// Returns the network of several heads for inputs of `input_size` features, where `targets`
-    /// holds the classes or target values of each head.
-    pub(super) fn network_of_heads(&self, input_size: usize, targets: &[usize]) -> Result<Network> {
+    /// Returns the network of several heads for inputs of `input_size` values, of which
+    /// `categories` embeds some, where `targets` holds the classes or target values of each head.
+    pub(super) fn network_of_heads(
+        &self,
+        input_size: usize,
+        targets: &[usize],
+        categories: Vec<CategoryTable>,
+    ) -> Result<Network> {
         let heads = self.heads.iter().zip(targets);
         let heads: Vec<_> = heads.map(|(head, &targets)| head.head(targets)).collect();
         let network = Network {
@@ -126,6 +148,7 @@ impl NetworkRecipe {
             input_size,
             input: self.input,
             layers: self.layers.clone(),
+            categories,
         };
         network.validate()?;
         Ok(network)
@@ -144,7 +167,7 @@ impl NetworkRecipe {
         let residual = self.layers.first().filter(|layer| layer.residual);
         let input_size = residual.map_or(1, Layer::emitted_size);
         if self.input.is_values() {
-            self.network_of_heads(input_size, outputs)?;
+            self.network_of_heads(input_size, outputs, vec![])?;
         }
         Ok(())
     }
@@ -166,7 +189,7 @@ impl NetworkRecipe {
             (Input::Values, Some(layer)) => layer.emitted_size(),
             _ => 1,
         };
-        self.network(input_size, outputs)?;
+        self.network(input_size, outputs, vec![])?;
         Ok(())
     }
 

@@ -30,7 +30,7 @@ impl RecordedNetwork {
 
     /// Leaves the gradient of the inputs out of a backward pass that is recorded afterwards.
     pub fn leave_out_input_gradient(&mut self) {
-        if self.network.input.is_values() {
+        if !self.network.has_tables() {
             self.layers[0].dinputs = None;
         }
     }
@@ -53,6 +53,7 @@ impl RecordedNetwork {
             calls.extend(self.inputs_backward(index));
         }
         calls.extend(self.embedding_gradient());
+        calls.extend(self.category_gradients(partials));
         calls
     }
 

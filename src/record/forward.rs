@@ -40,6 +40,7 @@ impl RecordedNetwork {
     pub(super) fn layers_forward(&self, training: bool, begins: bool) -> Vec<Call> {
         let mut calls: Vec<Call> = vec![];
         calls.extend(self.embed());
+        calls.extend(self.embed_categories());
         for (index, layer) in self.layers.iter().enumerate() {
             if training {
                 calls.extend(self.drop_inputs(layer));

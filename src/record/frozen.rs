@@ -6,13 +6,13 @@ use std::ops::Range;
 use super::RecordedNetwork;
 use crate::error::{Error, Result};
 use crate::messages::{did_you_mean, listed};
-use crate::network::{Entry, Input, Network, ParameterRole};
+use crate::network::{Entry, Network};
 use crate::tensor::Tensor;
 
 /// The parts of a network that are not trained.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Frozen {
-    /// The embedding's table.
+    /// The table of tokens, or those of categories.
     embedding: bool,
     /// The layers by their indices; those that are missing are trained.
     layers: Vec<bool>,
@@ -29,7 +29,7 @@ impl Frozen {
     /// train.
     pub fn new(names: &[String], network: &Network) -> Result<Frozen> {
         let layers = (0..network.layers.len()).map(|index| format!("layer{index}"));
-        let embedding = has_embedding(network).then(|| "embedding".to_string());
+        let embedding = network.has_tables().then(|| "embedding".to_string());
         let parts: Vec<String> = embedding
             .into_iter()
             .chain(layers)
@@ -81,7 +81,7 @@ impl Frozen {
 
     /// The index of the lowest layer that has something to train, or that something below has.
     pub(super) fn lowest_layer(&self, network: &Network) -> usize {
-        if has_embedding(network) && !self.embedding {
+        if network.has_tables() && !self.embedding {
             return 0;
         }
         let count = network.layers.len();
@@ -94,21 +94,17 @@ impl Frozen {
     fn has(&self, entry: &Entry, network: &Network) -> bool {
         match entry.direction {
             Some(index) => self.has_layer(network.directions()[index].layer_index),
-            None if entry.role == ParameterRole::Embedding => self.embedding,
+            None if entry.role.is_table() => self.embedding,
             None => self.head,
         }
     }
-}
-
-fn has_embedding(network: &Network) -> bool {
-    matches!(network.input, Input::Embedding { .. })
 }
 
 impl RecordedNetwork {
     /// Leaves these parts out of the backward pass and the update, which are recorded afterwards.
     pub fn freeze(&mut self, frozen: Frozen) {
         let lowest = frozen.lowest_layer(&self.network);
-        let trains_below = has_embedding(&self.network) && !frozen.has_embedding();
+        let trains_below = self.network.has_tables() && !frozen.has_embedding();
         if frozen != Frozen::default() && !trains_below {
             // Nothing below the lowest layer needs the gradient of what it reads.
             if let Some(layer) = self.layers.get_mut(lowest) {

@@ -150,17 +150,16 @@ impl<'a> Layout<'a> {
         (entries, parameters, Some(gradients))
     }
 
-    /// The tokens' embeddings, if the network has an embedding, and the gradient of what the first
-    /// layer reads, if something needs it.
+    /// What the first layer reads, if that is embedded, and its gradient, if something needs it.
     fn first_layer(&mut self) -> (Option<Tensor>, Option<Tensor>) {
         let shape = [self.layer_steps, self.batch, self.network.features()];
         match self.network.input {
-            Input::Values => {
+            Input::Values if !self.network.has_tables() => {
                 let wanted = self.gradients == Gradients::OfUpstream;
                 (None, wanted.then(|| self.activation("dinputs", shape)))
             }
             Input::OneHot => (None, None),
-            Input::Embedding { .. } => {
+            Input::Values | Input::Embedding { .. } => {
                 let embedded = self.activation("embedded", shape);
                 let wanted = self.trains();
                 let gradient = wanted.then(|| self.activation("dembedded", shape));
@@ -172,7 +171,7 @@ impl<'a> Layout<'a> {
     fn inputs(&mut self) -> Tensor {
         let (steps, batch) = (self.steps, self.batch);
         if self.network.input.is_values() {
-            self.activation("inputs", [steps, batch, self.network.features()])
+            self.activation("inputs", [steps, batch, self.network.input_size])
         } else {
             self.index("inputs", [steps, batch])
         }
@@ -552,7 +551,12 @@ pub(super) fn check_sizes(
     let of_layers = of_layers.chain([network.head_inputs()]).max().unwrap_or(1);
     // With chunks of time, the tensors of the layers have the steps of one chunk.
     let layer_steps = recompute.map_or(steps, |chunk| chunk.min(steps));
-    let (outer, all) = ([network.head.size, network.features(), 2], [of_layers]);
+    let inputs = if network.input.is_values() {
+        network.input_size.max(network.features())
+    } else {
+        network.features()
+    };
+    let (outer, all) = ([network.head.size, inputs, 2], [of_layers]);
     let widest = if layer_steps < steps {
         outer.into_iter().max()
     } else {

@@ -7,6 +7,7 @@
 
 mod accumulate;
 mod backward;
+mod categories;
 mod forward;
 mod frozen;
 mod layout;
@@ -263,10 +264,11 @@ impl RecordedNetwork {
         Some(self.gradients?.part(entry.offset, entry.shape))
     }
 
-    /// Returns the gradient of the inputs, where they are values and it was requested.
+    /// Returns the gradient of the inputs, where they are values that the first layer reads and it
+    /// was requested.
     pub fn dinputs(&self) -> Option<Tensor> {
-        let is_values = self.network.input.is_values();
-        self.layers[0].dinputs.filter(|_| is_values)
+        let is_read = self.network.input.is_values() && !self.network.has_tables();
+        self.layers[0].dinputs.filter(|_| is_read)
     }
 
     /// Returns `[T, B, features]`: the outputs of layer `layer`, those of both directions side by

@@ -30,7 +30,7 @@ impl Arrange {
 
 impl RecordedNetwork {
     /// Copies `width` columns of all steps.
-    fn copy(&self, source: Columns, out: Columns, width: usize) -> Arrange {
+    pub(super) fn copy(&self, source: Columns, out: Columns, width: usize) -> Arrange {
         Arrange {
             source,
             out,

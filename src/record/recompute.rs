@@ -12,7 +12,7 @@ use std::mem;
 use super::{RecordedDirection, RecordedLayer, RecordedNetwork};
 use crate::error::{Error, Result};
 use crate::kernels::{BLOCK_STEPS, Call, ChunkLengths, CopyState, LayerStates, Recurrence};
-use crate::network::{Input, Network, Padding, Reads};
+use crate::network::{Network, Padding, Reads};
 use crate::program::Phase;
 use crate::record::{Gradients, HeadTensors, MaskOf};
 use crate::tensor::{Element, Kind, Tensor};
@@ -303,10 +303,9 @@ impl RecordedNetwork {
     /// of its first direction.
     fn layer_of_chunk(&self, layer: &RecordedLayer, direction: usize) -> RecordedLayer {
         let first = |tensor| part_of_time(tensor, 0, self.steps);
-        let has_embedding = matches!(self.network.input, Input::Embedding { .. });
         let (inputs, dinputs) = match self.layers.last() {
             Some(below) => (below.outputs(), below.upstream()),
-            None if has_embedding => (first(layer.inputs), layer.dinputs.map(first)),
+            None if self.network.has_tables() => (first(layer.inputs), layer.dinputs.map(first)),
             None => (self.inputs, None),
         };
         let mut own = layer.clone();

@@ -44,6 +44,7 @@ impl RecordedNetwork {
         };
         let heads = self.each_head().iter().flat_map(of_head);
         let mut sums: Vec<StepSum> = heads.chain(self.query_sum()).collect();
+        sums.extend(self.category_sums());
         for layer in &self.layers {
             for direction in &layer.directions {
                 sums.extend(self.input_weight_sum(layer, direction));

@@ -34,6 +34,7 @@ fn scan_with(tuning: Tuning, hidden_size: usize, batch: usize) -> ScanForward {
             init: Init::Glorot,
         },
         heads: vec![],
+        categories: vec![],
     };
     let mut recorded = RecordedNetwork::new(&network, 3, batch, Gradients::OfLoss, tuning).unwrap();
     recorded.forward(Phase::Forward);

@@ -66,6 +66,10 @@ impl ResumePoint {
         }
         let found = Checkpoints::find(&path.join(CHECKPOINTS))?;
         create_checkpoints(path)?;
+        let mut recipe = Recipe::load_file(&path.join(RECIPE))?;
+        if let Some((_, newest)) = &found.newest {
+            recipe.keep_encoding_of(&newest.network, &newest.preparation);
+        }
         Ok(ResumePoint {
             directory: RunDirectory {
                 path: path.to_path_buf(),
@@ -73,7 +77,7 @@ impl ResumePoint {
                 events: None,
                 _lock: lock,
             },
-            recipe: Recipe::load_file(&path.join(RECIPE))?,
+            recipe,
             newest: found.newest,
             damaged: found.damaged,
         })

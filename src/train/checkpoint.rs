@@ -235,6 +235,7 @@ impl Checkpoint {
                 parameters.len()
             ));
         }
+        (checkpoint.recipe).keep_encoding_of(&checkpoint.network, &checkpoint.preparation);
         (checkpoint.parameters, checkpoint.moments) = (parameters, moments);
         (checkpoint.states, checkpoint.best) = (states, best);
         Ok(checkpoint)

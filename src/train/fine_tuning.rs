@@ -1,9 +1,11 @@
 //! Fine-tuning: a run that begins with the parameters of a model.
 
+use std::collections::HashMap;
+
 use crate::data::Splits;
-use crate::data::preparation::Preparation;
+use crate::data::preparation::{Normal, Preparation};
 use crate::error::{Error, Result};
-use crate::messages::{counted, excerpt};
+use crate::messages::{counted, excerpt, named};
 use crate::model::Model;
 use crate::network::{Entry, Init, Layer, Loss, Network, ParameterRole};
 use crate::recipe::Recipe;
@@ -59,6 +61,16 @@ impl FineTuning {
 
 /// Refuses input columns of other names than the model's: each weight belongs to a column.
 fn check_inputs(recipe: &Recipe, model: &Model) -> Result<()> {
+    let categories = |recipe: &Recipe| recipe.data.source().category_names().to_vec();
+    let (new, old) = (categories(recipe), categories(&model.recipe));
+    if new != old {
+        return Err(Error::usage(format!(
+            "data.categories of the recipe {}, and of the model {}; the layers have learnt the \
+             model's columns of categories in their order: name the same columns",
+            names_or_nothing(&new),
+            names_or_nothing(&old)
+        )));
+    }
     let names = |recipe: &Recipe| recipe.data.source().line_format().inputs.to_vec();
     let (new, old) = (names(recipe), names(&model.recipe));
     if new.is_empty() || old.is_empty() || new == old {
@@ -74,13 +86,47 @@ fn check_inputs(recipe: &Recipe, model: &Model) -> Result<()> {
     )))
 }
 
+fn names_or_nothing(names: &[String]) -> String {
+    if names.is_empty() {
+        "names no column".into()
+    } else {
+        format!("names {}", named(names))
+    }
+}
+
+/// The model's preparation for inputs whose categories are those of the new data: rows of a table
+/// are found by the names of the categories.
+fn with_new_categories(recipe: &Recipe, model: &Model, own: &Preparation) -> Preparation {
+    let mut old = model.preparation.clone();
+    let count = |preparation: &Preparation| preparation.categories.iter().map(Vec::len).sum();
+    let (before, now): (usize, usize) = (count(&old), count(own));
+    let has_tables = !model.network.categories.is_empty() && recipe.embeds_categories();
+    // A regression on the inputs has weights for the model's categories alone.
+    if !has_tables || !old.linear.is_empty() || old.known_ahead < before {
+        return old;
+    }
+    old.known_ahead = old.known_ahead - before + now;
+    if !old.inputs.is_empty() {
+        let kept = old.inputs.len().saturating_sub(before);
+        old.inputs.truncate(kept);
+        old.inputs.resize(kept + now, Normal::IDENTITY);
+    }
+    if !old.means.is_empty() {
+        let kept = old.means.len().saturating_sub(before);
+        old.means.truncate(kept);
+        old.means.resize(kept + now, Normal::IDENTITY.mean);
+    }
+    old.categories.clone_from(&own.categories);
+    old
+}
+
 /// The preparation of the new data, and what is to be said of it.
 fn merged(
     recipe: &Recipe,
     model: &Model,
     own: &Preparation,
 ) -> (Preparation, Option<&'static str>) {
-    let old = &model.preparation;
+    let old = &with_new_categories(recipe, model, own);
     let counts = |preparation: &Preparation| {
         let Preparation {
             inputs,
@@ -177,6 +223,7 @@ impl StartParameters {
         initial: Vec<f32>,
     ) -> Result<StartParameters> {
         check_input_kinds(network, &model.network)?;
+        check_tables(network, &model.network)?;
         check_tensors(network, &model.network)?;
         check_layers(network, &model.network)?;
         let (entries, old_entries) = (network.table().0, model.network.table().0);
@@ -191,6 +238,7 @@ impl StartParameters {
         for entry in entries
             .iter()
             .filter(|entry| keeps_head || !is_of_head(entry))
+            .filter(|entry| !is_of_categories(entry))
         {
             let mut old = old_entries.iter();
             if let Some(old) = old.find(|old| old.name == entry.name) {
@@ -209,7 +257,12 @@ impl StartParameters {
                 model.network.head.size
             )
         };
-        let notes = vec![format!("{layers} of the model, {head}")];
+        let mut notes = vec![format!("{layers} of the model, {head}")];
+        let new = CategoryRows::of(network, preparation);
+        let old = CategoryRows::of(&model.network, &model.preparation);
+        for (new, old) in new.iter().zip(&old) {
+            notes.push(new.copy(&mut flat, old, &values));
+        }
         Ok(StartParameters {
             flat,
             tuning: FineTuning { notes },
@@ -217,8 +270,85 @@ impl StartParameters {
     }
 }
 
+/// The rows of a column's table, by the names of the categories.
+struct CategoryRows<'a> {
+    column: &'a str,
+    entry: Entry,
+    names: &'a [String],
+}
+
+impl CategoryRows<'_> {
+    /// Returns those of every table.
+    fn of<'a>(network: &'a Network, preparation: &'a Preparation) -> Vec<CategoryRows<'a>> {
+        let columns = preparation.category_columns(network.input_size);
+        let columns = columns.unwrap_or_default();
+        let entries = network.table().0.into_iter().filter(is_of_categories);
+        let tables = network.categories.iter().zip(entries);
+        let rows = tables.map(|(table, entry)| {
+            let at = columns.iter().position(|own| *own == table.columns());
+            CategoryRows {
+                column: &table.name,
+                entry,
+                names: at.map_or(&[], |at| &preparation.categories[at][..]),
+            }
+        });
+        rows.collect()
+    }
+
+    /// Copies the rows of categories that `old` has too. Returns a sentence on the others.
+    fn copy(&self, flat: &mut [f32], old: &CategoryRows, values: &[f32]) -> String {
+        let size = self.entry.shape.extents()[1];
+        let (own, values) = (&mut flat[self.entry.range()], &values[old.entry.range()]);
+        let rows: HashMap<&String, &[f32]> = old.names.iter().zip(values.chunks(size)).collect();
+        let mut unknown = vec![];
+        for (name, vector) in self.names.iter().zip(own.chunks_mut(size)) {
+            match rows.get(name) {
+                Some(row) => vector.copy_from_slice(row),
+                None => unknown.push(name.clone()),
+            }
+        }
+        let known = self.names.len() - unknown.len();
+        let known = format!(
+            "{known} of the {} categories of `{}` have the model's vectors",
+            self.names.len(),
+            excerpt(self.column)
+        );
+        if unknown.is_empty() {
+            return known;
+        }
+        format!("{known}; those of the others are new: {}", named(&unknown))
+    }
+}
+
+fn is_of_categories(entry: &Entry) -> bool {
+    matches!(entry.role, ParameterRole::CategoryTable(_))
+}
+
+/// Refuses tables of other columns or sizes than the model's.
+fn check_tables(network: &Network, old: &Network) -> Result<()> {
+    let sizes = |network: &Network| -> Vec<String> {
+        let tables = network.categories.iter();
+        let sizes = tables.map(|table| format!("{} {}", table.name, table.size));
+        sizes.collect()
+    };
+    let (new, old) = (sizes(network), sizes(old));
+    if new == old {
+        return Ok(());
+    }
+    let named_or_none = |sizes: &[String]| match sizes {
+        [] => "has no vectors".to_string(),
+        sizes => format!("has vectors of these sizes: {}", named(sizes)),
+    };
+    Err(Error::usage(format!(
+        "for its categories the network of the recipe {}, and the model's {}; set \
+         network.category_encoding and network.category_sizes as the model has them",
+        named_or_none(&new),
+        named_or_none(&old)
+    )))
+}
+
 fn is_of_head(entry: &Entry) -> bool {
-    entry.direction.is_none() && entry.role != ParameterRole::Embedding
+    entry.direction.is_none() && !entry.role.is_table()
 }
 
 fn check_input_kinds(network: &Network, old: &Network) -> Result<()> {
@@ -242,7 +372,8 @@ fn check_input_kinds(network: &Network, old: &Network) -> Result<()> {
 fn check_tensors(network: &Network, old: &Network) -> Result<()> {
     let body = |network: &Network| -> Vec<Entry> {
         let entries = network.table().0.into_iter();
-        entries.filter(|entry| !is_of_head(entry)).collect()
+        let own = entries.filter(|entry| !is_of_head(entry) && !is_of_categories(entry));
+        own.collect()
     };
     let (new, old) = (body(network), body(old));
     let advice = "recurrent layers must match: set [[network.layer]] and network.input as in the \

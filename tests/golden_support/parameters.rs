@@ -327,6 +327,7 @@ impl Parameters {
                 init: Init::Zeros,
             },
             heads: vec![],
+            categories: vec![],
         };
 
         let (entries, len) = network.table();

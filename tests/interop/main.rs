@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use gatescan::data::preparation::{HeadPreparation, InputDifference, Normal, Preparation};
 use gatescan::formats::{ImportHints, keras, onnx, pytorch};
 use gatescan::infer::predict::Sequences;
-use gatescan::network::{Activation, Bias, Init, NamedHead, RecurrentActivation};
+use gatescan::network::{Activation, Bias, CategoryTable, Init, NamedHead, RecurrentActivation};
 use gatescan::recipe::NamedHeadRecipe;
 use gatescan::{
     Cell, Device, Head, HeadRecipe, Input, Layer, Loss, Model, Network, Optimizer, Predictor,
@@ -84,6 +84,7 @@ fn cases() -> Vec<Case> {
                 init: Init::Torch,
             },
             heads: vec![],
+            categories: vec![],
         },
         lacks,
     };
@@ -383,6 +384,16 @@ impl Case {
                     }],
                     ..normalised
                 },
+                _ if !self.network.categories.is_empty() => Preparation {
+                    differences: vec![InputDifference {
+                        input: 1,
+                        lag: 2,
+                        scale: 2.5,
+                    }],
+                    categories: vec![names(3), names(2)],
+                    known_ahead: 5,
+                    ..Preparation::default()
+                },
                 _ if !self.network.heads.is_empty() => of_heads,
                 _ => Preparation::default(),
             },
@@ -627,11 +638,63 @@ fn cases_of_heads() -> Vec<Case> {
         .collect()
 }
 
+/// The names of categories.
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("category {n}")).collect()
+}
+
+/// Networks that embed two columns of categories between other inputs.
+fn cases_of_categories() -> Vec<Case> {
+    let cases = cases();
+    let named = [
+        ("categories-last", "lstm-both"),
+        ("categories-every", "gru"),
+    ];
+    named
+        .into_iter()
+        .map(|(name, of)| {
+            let case = cases.iter().find(|case| case.name == of);
+            let mut network = case.expect("it is a case").network.clone();
+            // Two values, the categories, and a difference.
+            network.input_size = 8;
+            network.categories = [("store", 2, 3, 2), ("day", 5, 2, 4)]
+                .map(|(name, first, count, size)| CategoryTable {
+                    name: name.into(),
+                    first,
+                    count,
+                    size,
+                })
+                .into();
+            Case {
+                name,
+                network,
+                lacks: &[],
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn tables_of_categories_are_exported_and_not_imported() {
+    for case in cases_of_categories() {
+        let model = case.model();
+        model.to_bytes().expect("it can be saved");
+        onnx::export(&model, true).expect("it can be exported");
+        let torch = pytorch::export(&model, "w").expect("it can be exported");
+        let error = pytorch::import(&torch.weights, "w", &case.hints()).expect_err("it has tables");
+        let text = error.to_string();
+        assert!(text.contains("embeddings."), "{text}");
+        let keras = keras::export(&model, "w").expect("it can be exported");
+        keras::import(&keras.weights, "w", &case.hints()).expect_err("it has tables");
+    }
+}
+
 /// Writes the model and the sequences of each case.
 #[test]
 #[ignore = "part of tests/interop/run"]
 fn write_cases() {
-    for case in cases().into_iter().chain(cases_of_heads()) {
+    let more = cases_of_heads().into_iter().chain(cases_of_categories());
+    for case in cases().into_iter().chain(more) {
         let directory = directory().join(case.name);
         fs::create_dir_all(&directory).expect("it can be made");
         let write = |name: &str| directory.join(name);
@@ -668,7 +731,8 @@ fn write_cases() {
             // So is the choice of valid steps by `where`.
             "told": is_determined(&case)
                 && !case.name.starts_with("differences")
-                && case.name != "max-both",
+                && case.name != "max-both"
+                && network.categories.is_empty(),
         });
         fs::write(write("case.json"), about.to_string()).expect("it can be written");
     }

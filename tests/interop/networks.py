@@ -1,8 +1,8 @@
 """Writes networks.json: outputs, losses and gradients of small networks in PyTorch, in float64.
 
 Each case is an LSTM or GRU with packed sequences and a head that reads a reduction of the outputs
-over the valid steps, or several heads with a loss each, one of which may have lists of labels (CTC)
-and read every step. tests/networks.rs reads the file:
+over the valid steps, several heads with a loss each, one of which may have lists of labels (CTC)
+and read every step, or embedded categories. tests/networks.rs reads the file:
     python tests/interop/networks.py
 """
 
@@ -44,8 +44,8 @@ def attention(steps, state, query):
     return (steps * scores.softmax(1)).sum(1)
 
 
-def recurrent(kind, both, random):
-    module = getattr(nn, kind)(FEATURES, HIDDEN, batch_first=True, bidirectional=both).double()
+def recurrent(kind, both, random, features=FEATURES):
+    module = getattr(nn, kind)(features, HIDDEN, batch_first=True, bidirectional=both).double()
     for parameter in module.parameters():
         parameter.data = single(torch.randn(parameter.shape, generator=random) * 0.5)
     return module
@@ -214,6 +214,58 @@ def several(kind, both, reads, read, seed, has_lists=False):
     }
 
 
+def categories(kind, both, seed):
+    """A case of two columns of categories between values, of nn.Embedding and nn.Linear.
+
+    The inputs of the file are one-hot; a category that is not known has zeros, and no vector.
+    """
+    random = torch.Generator().manual_seed(seed)
+    shape, sizes = (len(LENGTHS), STEPS), [(4, 2), (3, 3)]
+    tables = [nn.Embedding(*size).double() for size in sizes]
+    for table in tables:
+        table.weight.data = single(torch.randn(table.weight.shape, generator=random))
+    module = recurrent(kind, both, random, 3 + sum(width for _, width in sizes))
+    values = single(torch.randn(*shape, 3, generator=random))
+    codes = [torch.randint(0, count, shape, generator=random) for count, _ in sizes]
+    known = [torch.rand(shape, generator=random) > 0.2 for _ in sizes]
+    vectors = [
+        table(code) * mask[..., None] for table, code, mask in zip(tables, codes, known)
+    ]
+    one_hot = [
+        functional.one_hot(code, count) * mask[..., None]
+        for code, mask, (count, _) in zip(codes, known, sizes)
+    ]
+    inputs = torch.cat([values[..., :2], *one_hot, values[..., 2:]], -1)
+    weight = single(torch.randn(CLASSES, HIDDEN * (1 + both), generator=random)).requires_grad_()
+    bias = single(torch.randn(CLASSES, generator=random)).requires_grad_()
+    labels = torch.randint(0, CLASSES, (len(LENGTHS),), generator=random)
+    steps, state = run(module, torch.cat([values[..., :2], *vectors, values[..., 2:]], -1))
+    outputs = functional.linear(last(steps, state, None), weight, bias)
+    loss = functional.cross_entropy(outputs, labels)
+    loss.backward()
+    named = [(f"embeddings.{n}.weight", table.weight) for n, table in enumerate(tables)]
+    named += [(f"rnn.{name}", tensor) for name, tensor in module.named_parameters()]
+    named += [("head.weight", weight), ("head.bias", bias)]
+    return {
+        "name": f"{kind.lower()} {'both ' if both else ''}of categories",
+        "network": {
+            "input_size": inputs.shape[-1],
+            "layer": [layer(kind, both)],
+            "head": {"size": CLASSES, "reads": "last", "loss": "cross-entropy"},
+            "categories": [
+                {"name": "store", "first": 2, "count": 4, "size": 2},
+                {"name": "day", "first": 6, "count": 3, "size": 3},
+            ],
+        },
+        "parameters": [parameter(*each) for each in named],
+        "inputs": inputs.tolist(),
+        "lengths": LENGTHS,
+        "labels": labels.tolist(),
+        "outputs": outputs.tolist(),
+        "expected": loss.item(),
+    }
+
+
 def main():
     cases = []
     for reads, read in [
@@ -237,6 +289,8 @@ def main():
         ("GRU", True, "every", None),
     ]:
         cases.append(several(kind, both, reads, read, seed=len(cases), has_lists=True))
+    for kind, both in [("LSTM", False), ("GRU", True)]:
+        cases.append(categories(kind, both, seed=len(cases)))
     path = Path(__file__).with_name("networks.json")
     path.write_text(json.dumps({"torch": torch.__version__, "cases": cases}) + "\n")
 

@@ -78,6 +78,7 @@ impl Case {
                 init: Init::default(),
             },
             heads: vec![],
+            categories: vec![],
         };
         let (steps, batch, of_loss) = (self.steps, self.batch(), Gradients::OfLoss);
         let mut network = RecordedNetwork::new(&network, steps, batch, of_loss, tuning)

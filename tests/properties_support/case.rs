@@ -68,6 +68,7 @@ pub fn networks() -> impl Strategy<Value = Network> {
                 layers,
                 head,
                 heads: vec![],
+                categories: vec![],
             };
             match &mut network.input {
                 Input::Values => {}

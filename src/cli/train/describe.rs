@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatescan::data::text::Unit;
-use gatescan::low_level::messages::is_unprintable;
-use gatescan::{Dataset, Recipe, Splits};
+use gatescan::low_level::messages::{is_unprintable, printable};
+use gatescan::network::CategoryTable;
+use gatescan::{Dataset, Recipe, Result, Splits};
 
 use crate::cli::PROGRAM;
 
@@ -71,6 +72,35 @@ pub fn data_line(data: &Splits) -> String {
         "{count} training{validation} and {test} test sequences of {steps} steps with {features} \
          features"
     )
+}
+
+/// How the network reads the categories of the data, in one line; `None` where they have none.
+pub fn categories_line(recipe: &Recipe, data: &Splits) -> Result<Option<String>> {
+    let categories = &data.preparation.categories;
+    if categories.is_empty() {
+        return Ok(None);
+    }
+    let tables = recipe
+        .network_for(&data.train, &data.preparation)?
+        .categories;
+    if tables.is_empty() {
+        let names = recipe.data.source().category_names().iter();
+        let columns: Vec<String> = names
+            .zip(categories)
+            .map(|(name, own)| format!("{} of {}", own.len(), printable(name)))
+            .collect();
+        return Ok(Some(format!("{}, one-hot", columns.join(", "))));
+    }
+    let columns: Vec<String> = tables
+        .iter()
+        .map(|table| {
+            let CategoryTable {
+                name, count, size, ..
+            } = table;
+            format!("{count} of {} as vectors of {size}", printable(name))
+        })
+        .collect();
+    Ok(Some(format!("{}, learnt", columns.join(", "))))
 }
 
 /// The times since the process began at which the start-up was done.

@@ -30,7 +30,8 @@ use super::ranks::wait_for_first_rank;
 use super::tui::{Screen, ScreenState};
 use super::{Tune, check_data_path, choose_device_of, comparison, load_model, open, set_fields};
 use describe::{
-    RunDescription, StartTimes, data_line, program, recipe_line, shell_word, tokens_of,
+    RunDescription, StartTimes, categories_line, data_line, program, recipe_line, shell_word,
+    tokens_of,
 };
 use display::TrainDisplay;
 use distributed::RunRanks;
@@ -250,7 +251,7 @@ impl Train {
             data_loaded,
             program_loaded: start.elapsed(),
         };
-        describe(console, &recipe, &data, &chosen.line, &run);
+        describe(console, &recipe, &data, &chosen.line, &run)?;
         let notes = tuning.notes.iter();
         notes.for_each(|note| console.say(format!("from    {note}")));
         note_problems(console, &data);
@@ -560,7 +561,13 @@ fn load_data(
 }
 
 /// Says what is trained on what, and where the results go.
-fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run: &TrainingRun) {
+fn describe(
+    console: &Console,
+    recipe: &Recipe,
+    data: &Splits,
+    device: &str,
+    run: &TrainingRun,
+) -> Result<()> {
     let streamed = if run.streams() {
         ", streamed to the device"
     } else {
@@ -568,6 +575,9 @@ fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run
     };
     console.say(format!("recipe  {}", recipe_line(recipe)));
     console.say(format!("data    {}{streamed}", data_line(data)));
+    if let Some(line) = categories_line(recipe, data)? {
+        console.say(format!("names   {line}"));
+    }
     console.say(format!("device  {device}"));
     if let Some(steps) = run.chunk_steps() {
         console.say(format!(
@@ -576,6 +586,7 @@ fn describe(console: &Console, recipe: &Recipe, data: &Splits, device: &str, run
         ));
     }
     console.say(format!("out     {}", shown_path(run.path())));
+    Ok(())
 }
 
 /// Warns of what is in no split, and of classes that one split lacks.

@@ -124,7 +124,8 @@ pub struct Csv {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub future_calendar: Vec<CalendarCycle>,
     /// Columns of names, such as a store. Each category of the training split is an input: 1 in
-    /// rows of the category, else 0. So the first layer learns weights for it.
+    /// rows of the category, else 0. The network replaces those of a column by a learnt vector,
+    /// unless `network.category_encoding` is one-hot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub categories: Vec<String>,
     /// Whether the network predicts differences of the targets from the last known values of the
@@ -541,6 +542,10 @@ impl DataSource for Csv {
 
     fn target_names(&self) -> &[String] {
         &self.targets
+    }
+
+    fn category_names(&self) -> &[String] {
+        &self.categories
     }
 
     fn set_fold(&mut self, fold: Fold) -> Result<()> {

@@ -45,6 +45,7 @@ pub fn export(model: &Model, weights: &str) -> Result<Export> {
     }
     let mut layers = vec![];
     layers.extend(embedding(model)?);
+    layers.extend(categories(model)?);
     layers.extend(recurrent_layers(model)?);
     if network.heads.is_empty() {
         layers.push(head(model, "head")?);
@@ -100,6 +101,21 @@ fn embedding(model: &Model) -> Result<Option<StoredLayer>> {
         name: "embedding".into(),
         arrays: vec![("", vec![table])],
     }))
+}
+
+/// The tables of categories, as kernels of `Dense`.
+fn categories(model: &Model) -> Result<Vec<StoredLayer>> {
+    let tables = model.network.categories.iter().enumerate();
+    let layers = tables.map(|(index, table)| {
+        let values = parameter(model, &format!("embeddings.{index}.weight"))?;
+        let kernel = array("kernel", &[table.count, table.size], values.to_vec());
+        Ok(StoredLayer {
+            class: "dense",
+            name: format!("embedding{index}"),
+            arrays: vec![("", vec![kernel])],
+        })
+    });
+    layers.collect()
 }
 
 fn recurrent_layers(model: &Model) -> Result<Vec<StoredLayer>> {

@@ -6,7 +6,7 @@ use super::heads_in_order;
 use crate::cells::Cell;
 use crate::data::preparation::InputDifference;
 use crate::model::Model;
-use crate::network::{Bias, Input, Layer, Reads, RecurrentActivation};
+use crate::network::{Bias, Input, Layer, Network, Reads, RecurrentActivation};
 
 /// Returns the program; `weights` is the name of the file with the weights.
 pub(super) fn program(model: &Model, weights: &str) -> String {
@@ -82,7 +82,7 @@ fn inputs(model: &Model) -> String {
         text += "    prepared = x\n";
     }
     text += &match network.input {
-        Input::Values => String::new(),
+        Input::Values => categories(network),
         Input::OneHot => format!("    x = keras.ops.one_hot(x, {size})\n"),
         Input::Embedding { size: width, .. } => {
             format!("    x = keras.layers.Embedding({size}, {width}, name=\"embedding\")(x)\n")
@@ -105,6 +105,30 @@ fn differences(differences: &[InputDifference]) -> String {
         );
     }
     text + "    x = keras.ops.concatenate(parts, axis=-1)\n"
+}
+
+/// The one-hot columns of categories, replaced by vectors: a `Dense` without a bias has a table as
+/// its kernel.
+fn categories(network: &Network) -> String {
+    if network.categories.is_empty() {
+        return String::new();
+    }
+    let parts = network.input_parts().into_iter().map(|part| {
+        let columns = format!("x[:, :, {}:{}]", part.columns.start, part.columns.end);
+        part.table.map_or(columns.clone(), |index| {
+            let size = part.features.len();
+            format!(
+                "keras.layers.Dense({size}, use_bias=False, name=\"embedding{index}\")({columns})"
+            )
+        })
+    });
+    match &parts.collect::<Vec<_>>()[..] {
+        [only] => format!("    x = {only}\n"),
+        parts => format!(
+            "    parts = [\n        {},\n    ]\n    x = keras.ops.concatenate(parts, axis=-1)\n",
+            parts.join(",\n        ")
+        ),
+    }
 }
 
 fn recurrent_layer(level: usize, layer: &Layer, every_step: bool) -> String {

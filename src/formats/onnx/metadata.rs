@@ -6,8 +6,8 @@ use super::super::outputs_note;
 use super::proto::StringStringEntryProto;
 use crate::model::Model;
 
-/// Returns the names of input columns, target columns, classes and tokens as JSON lists, each if
-/// there are any, and in which units inputs and outputs are.
+/// Returns the names of input columns, target columns, classes and tokens as JSON lists and those
+/// of categories as an object, each if there are any, and in which units inputs and outputs are.
 pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
     let (source, preparation) = (model.recipe.data.source(), &model.preparation);
     let (network, head) = (&model.network, &model.network.head);
@@ -32,12 +32,32 @@ pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
             entries.push(entry(key, json!(names).to_string()));
         }
     }
+    if !preparation.categories.is_empty() {
+        entries.push(entry("categories", categories(model)));
+    }
     entries.push(entry("units", units(model)));
     entries.extend(outputs_note(model).map(|note| entry("outputs", note)));
     if !network.heads.is_empty() {
         entries.push(entry("heads", heads(model)));
     }
     entries
+}
+
+/// The categories of each column of them, and the first of their inputs, as a JSON object by the
+/// names of the columns. An input is 1 for its category and 0 otherwise.
+fn categories(model: &Model) -> String {
+    let (names, preparation) = (
+        model.recipe.data.source().category_names(),
+        &model.preparation,
+    );
+    let columns = preparation.category_columns(model.network.input_size);
+    let columns = columns.unwrap_or_default();
+    let each = names.iter().zip(columns).zip(&preparation.categories);
+    let objects = each.map(|((name, columns), categories)| {
+        let object = json!({"first_input": columns.start, "categories": categories});
+        (name.clone(), object)
+    });
+    Value::from(objects.collect::<Map<_, _>>()).to_string()
 }
 
 /// The target columns, the classes and what the outputs are of each of several heads, as a JSON

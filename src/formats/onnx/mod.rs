@@ -3,6 +3,7 @@
 //!
 //! Formulas and layouts: version 17 of <https://onnx.ai/onnx/operators/>.
 
+mod categories;
 mod graph;
 mod metadata;
 mod operator;
@@ -58,7 +59,8 @@ pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
         let lengths = value("lengths", INT32, &[AxisSize::Batch]);
         graph.input.push(lengths);
     }
-    let output = graph.layers(model, inputs.clone(), lengths)?;
+    let read = graph.embedded_categories(model, inputs.clone())?;
+    let output = graph.layers(model, read, lengths)?;
     graph.heads(model, &inputs, &output, lengths)?;
     graph.name = model.recipe.name.clone();
     let file = ModelProto {
@@ -83,7 +85,7 @@ pub fn export(model: &Model, lengths: bool) -> Result<Vec<u8>> {
 }
 
 impl GraphProto {
-    /// Adds the graph's input; returns the first layer's `[T, B, I]`.
+    /// Adds the graph's input; returns the network's `[T, B, I]`.
     fn inputs(&mut self, model: &Model) -> Result<String> {
         if model.network.input.is_values() {
             Ok(self.value_inputs(model))

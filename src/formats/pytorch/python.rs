@@ -340,7 +340,7 @@ impl ModuleBody {
     fn add_input(&mut self, network: &Network) {
         let input_size = network.input_size;
         match network.input {
-            Input::Values => {}
+            Input::Values => self.add_categories(network),
             Input::OneHot => {
                 self.forward +=
                     &format!("        x = nn.functional.one_hot(x, {input_size}).float()\n");
@@ -356,6 +356,33 @@ impl ModuleBody {
                 self.forward += "        x = self.embedding(x)\n";
             }
         }
+    }
+
+    /// Replaces the one-hot columns of categories by vectors, which are the rows of a table. A
+    /// category that is not known has zeros in all its columns, and so has its vector.
+    fn add_categories(&mut self, network: &Network) {
+        if network.categories.is_empty() {
+            return;
+        }
+        self.build += "        self.embeddings = nn.ModuleList()\n";
+        for table in &network.categories {
+            self.build += &format!(
+                "        self.embeddings.append(nn.Embedding({}, {}))\n",
+                table.count, table.size
+            );
+        }
+        let parts = network.input_parts().into_iter().map(|part| {
+            let (begin, end) = (part.columns.start, part.columns.end);
+            let vectors = part.table.map_or(String::new(), |index| {
+                format!(" @ self.embeddings[{index}].weight")
+            });
+            format!("x[..., {begin}:{end}]{vectors}")
+        });
+        let parts: Vec<String> = parts.collect();
+        self.forward += &format!(
+            "        x = torch.cat([\n            {},\n        ], -1)\n",
+            parts.join(",\n            ")
+        );
     }
 
     fn add_stack(&mut self, network: &Network, stack: &Stack) {

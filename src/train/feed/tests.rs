@@ -36,6 +36,7 @@ fn load(data: &Dataset) -> (Feed, Cpu<f32>) {
             init: Init::Glorot,
         },
         heads: vec![],
+        categories: vec![],
     };
     let tuning = Tuning::cpu();
     let mut network = RecordedNetwork::new(&network, 1, 1, Gradients::None, tuning).unwrap();

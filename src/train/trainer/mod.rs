@@ -170,7 +170,7 @@ impl Trainer {
             ));
         }
         let train = &data.train;
-        let network = recipe.network_for(train)?;
+        let network = recipe.network_for(train, &data.preparation)?;
         check_data(&network, train)?;
         if let Some(validation) = &data.validation {
             check_data(&network, validation)?;

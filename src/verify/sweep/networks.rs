@@ -61,6 +61,7 @@ pub(super) fn two_layers(
                 init: Init::Glorot,
             },
             heads: vec![],
+            categories: vec![],
         },
         steps,
         batch,

@@ -5,8 +5,8 @@ use super::networks::two_layers;
 use super::scene::NetworkCase;
 use crate::cells::Cell;
 use crate::network::{
-    Activation, Bias, Dropout, Init, Input, Loss, MaskSharing, NamedHead, Padding, Reads,
-    RecurrentActivation,
+    Activation, Bias, CategoryTable, Dropout, Init, Input, Loss, MaskSharing, NamedHead, Padding,
+    Reads, RecurrentActivation,
 };
 use crate::record::Gradients;
 
@@ -64,6 +64,9 @@ const ACTIVATIONS: [Change; 3] = [
     ("relu hard-sigmoid", relu_hard_sigmoid),
 ];
 
+/// Embedded categories, whose kernels are the same for every cell.
+const CATEGORIES: Change = ("categories both-ways", categories);
+
 /// Networks that keep the states before chunks of time.
 const RECOMPUTE: [Change; 2] = [
     ("recompute dropout", recompute_dropout),
@@ -101,7 +104,9 @@ pub(super) fn options(cell: Cell, effort: Effort) -> Vec<NetworkCase> {
     let noise = STATE_NOISE.iter().skip(usize::from(!has_recurrent));
     let heads = HEADS.iter().filter(|_| cell == Cell::Gru);
     let is_sampled = effort.is_full() || cell == Cell::Lstm;
-    let learnt = [LEARNT_STATES].into_iter().filter(|_| is_sampled);
+    let learnt = [LEARNT_STATES, CATEGORIES]
+        .into_iter()
+        .filter(|_| is_sampled);
     let recompute = RECOMPUTE.iter().filter(|_| is_sampled);
     let norms = LAYER_NORM.iter().filter(|_| supported.layer_norm.is_some());
     let alone = ALL_CELLS
@@ -261,6 +266,20 @@ fn tied_embedding(case: &mut NetworkCase) {
     };
     case.network.input_size = case.network.head.size;
     case.network.head.reads = Reads::Every;
+}
+
+fn categories(case: &mut NetworkCase) {
+    case.network.input_size = 8;
+    case.network.categories = [("store", 1, 3, 2), ("day", 4, 2, 3)]
+        .map(|(name, first, count, size)| CategoryTable {
+            name: name.into(),
+            first,
+            count,
+            size,
+        })
+        .into();
+    case.network.layers[0].bidirectional = true;
+    case.network.layers[0].dropout.input_keep_prob = 0.7;
 }
 
 fn upstream_gradient(case: &mut NetworkCase) {

@@ -16,12 +16,14 @@ use crate::verify::{Case, CompareAfter};
 /// recipe does not say.
 pub fn recipe_cases(recipe: &Recipe) -> Result<Vec<Case>> {
     recipe.validate()?;
-    let (steps, network) = if recipe.network.heads.is_empty() {
+    let needs_data = !recipe.network.heads.is_empty() || recipe.embeds_categories();
+    let (steps, network) = if !needs_data {
         let sizes = recipe.data.source().sizes(recipe.seed)?;
         (sizes.steps, recipe.network(sizes.inputs, sizes.outputs)?)
     } else {
-        let data = recipe.load_splits(None)?.train;
-        (data.steps, recipe.network_for(&data)?)
+        let splits = recipe.load_splits(None)?;
+        let network = recipe.network_for(&splits.train, &splits.preparation)?;
+        (splits.train.steps, network)
     };
     let case = |values| -> Result<Case> {
         let case = NetworkCase {
