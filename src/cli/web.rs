@@ -2,10 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use gatescan::low_level::io::files;
 use gatescan::low_level::messages::shown_path;
 use gatescan::web::{SiteCases, SiteFile, SiteOptions, file_names, site};
 use gatescan::{Error, Recipe, Result};
@@ -16,6 +17,9 @@ use super::{check_data_path, set_fields};
 
 /// Sequences of the built-in recipes of MNIST: [training, evaluated].
 const MNIST: [usize; 2] = [10_000, 2_000];
+
+/// The most bytes of a WebAssembly module.
+const LARGEST_MODULE: u64 = 1 << 26;
 
 /// The most bytes of a request's head that are read.
 const LARGEST_REQUEST: u64 = 1 << 14;
@@ -37,7 +41,8 @@ Examples:
   gatescan web                              MNIST with 10,000 images, in ./site
   gatescan web --serve                      the same, and open it at the printed address
   gatescan web text --data input.txt -o text-site
-  gatescan web mine.toml --train 5000 --set epochs=5 --cases none -o mine-site")]
+  gatescan web mine.toml --train 5000 --set epochs=5 --cases none -o mine-site
+  gatescan web --wasm gatescan.wasm         visitors also train on tables and texts of their own")]
 pub struct Web {
     /// A built-in recipe (see `gatescan recipes`), or a path to a TOML file.
     #[arg(default_value = "mnist")]
@@ -66,6 +71,10 @@ pub struct Web {
     /// Play the first N updates on the CPU now; the page compares its losses with theirs.
     #[arg(long, value_name = "N", default_value_t = 30)]
     checked_steps: usize,
+    /// The library as a WebAssembly module, as `bash web/build` of the source makes it: the page
+    /// then also trains on a table or text that a visitor chooses, which does not leave the page.
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
     /// Then serve the page on this machine alone, until Ctrl-C.
     #[arg(long)]
     serve: bool,
@@ -92,7 +101,8 @@ enum CaseChoice {
 
 impl Web {
     pub fn run(&self, console: &Console) -> Result<()> {
-        for name in file_names() {
+        let options = self.options()?;
+        for name in file_names(&options) {
             self.overwrite.check(&self.output.join(name))?;
         }
         let mut recipe = Recipe::load(&self.recipe)?;
@@ -103,7 +113,7 @@ impl Web {
         set_fields(&mut recipe, &self.set)?;
         recipe.validate()?;
         let data = recipe.load_splits(None)?;
-        let files = site(&recipe, &data, &self.options())?;
+        let files = site(&recipe, &data, &options)?;
         self.write(&files)?;
         let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
         console.say(format!(
@@ -118,11 +128,12 @@ impl Web {
         Ok(())
     }
 
-    fn options(&self) -> SiteOptions {
+    fn options(&self) -> Result<SiteOptions> {
+        let module = self.wasm.as_deref().map(read_module).transpose()?;
         let is_mnist = self.recipe == "mnist" || self.recipe.starts_with("mnist-");
         let [train, evaluated] = MNIST.map(|count| is_mnist.then_some(count));
         let given = |count: Option<u64>| count.map(|count| count as usize);
-        SiteOptions {
+        Ok(SiteOptions {
             train: given(self.train).or(train),
             evaluated: given(self.test).or(evaluated),
             checked_steps: self.checked_steps,
@@ -131,7 +142,8 @@ impl Web {
                 CaseChoice::Covering => SiteCases::Covering,
                 CaseChoice::Quick => SiteCases::Quick,
             },
-        }
+            module,
+        })
     }
 
     fn write(&self, files: &[SiteFile]) -> Result<()> {
@@ -143,6 +155,18 @@ impl Web {
         }
         Ok(())
     }
+}
+
+/// Reads the file of `--wasm`.
+fn read_module(path: &Path) -> Result<Vec<u8>> {
+    let opened = files::open(path);
+    let bytes = opened.and_then(|file| files::read_at_most(file, LARGEST_MODULE));
+    bytes.map_err(|error| {
+        Error::file(
+            path,
+            format!("--wasm: the module cannot be read: {error}; build it with `bash web/build`"),
+        )
+    })
 }
 
 /// Serves the files on the loopback address. They are in memory, so no request reaches another
@@ -212,6 +236,7 @@ fn response<'a>(request: &str, files: &'a [SiteFile]) -> (&'static str, &'static
         Some("html") => "text/html; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("json") => "application/json",
+        Some("wasm") => "application/wasm",
         _ => "application/octet-stream",
     };
     ("200 OK", kind, &file.bytes)

@@ -1,6 +1,5 @@
 //! Time series: windows of T values, with the next value as the target of each step.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -467,7 +466,7 @@ fn dataset(count: usize, steps: usize, inputs: Vec<f32>, targets: Vec<f32>) -> D
 /// Reads a series from a text file: one number per line. Lines that begin with `#` are skipped; a
 /// blank line is a missing value, except at the beginning and at the end.
 fn read(path: &Path) -> Result<TableSeries> {
-    let bytes = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
+    let bytes = files::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
     let bytes =
         bytes.map_err(|error| Error::file(path, format!("the series cannot be read: {error}")))?;
     parse(&decode_with_notes(bytes, path)?.text, path)

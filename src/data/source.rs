@@ -11,6 +11,7 @@ use super::labelled::{LabelledData, LabelledRequest};
 use super::preparation::{Missing, Preparation};
 use super::{Dataset, Fold, Horizon, Split, Splits};
 use crate::error::{Error, Result};
+use crate::io::files;
 use crate::messages::{excerpt, shown_path};
 use crate::network::{Input, Loss, Reads};
 use crate::numeric::civil::CivilTime;
@@ -277,7 +278,7 @@ impl ExpectedPath {
     /// A message on what it must be.
     pub fn check(self, path: &Path) -> Result<(), String> {
         let (fits, noun, contents) = match self {
-            ExpectedPath::File(contents) => (path.is_file(), "file", contents),
+            ExpectedPath::File(contents) => (files::is_file(path), "file", contents),
             ExpectedPath::Directory(contents) => (path.is_dir(), "directory", contents),
             ExpectedPath::FileOrDirectory(contents) => {
                 (path.exists(), "file or directory", contents)

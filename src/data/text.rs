@@ -6,7 +6,6 @@
 //! parallel, in chunks of `bptt_steps`, and carries the states from chunk to chunk (Karpathy's
 //! char-rnn). Fewer tokens than there are streams are left over at the end of each part.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -352,7 +351,7 @@ impl Text {
 
 /// Reads the bytes of a text's file.
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
+    let file = files::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
     let bytes = file.map_err(|error| {
         let problem = format!("the text cannot be read: {error}; set data.path to the file");
         Error::file(path, problem)

@@ -1,10 +1,32 @@
 //! Bounded reading of untrusted files.
 
+#[cfg(not(target_family = "wasm"))]
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
+#[cfg(target_family = "wasm")]
+use super::in_memory::{self, FileInMemory as File};
 use super::memory_limit;
+
+/// Opens a file of data: of the disk, or in WebAssembly, which has none, of those in memory.
+///
+/// # Errors
+/// Those of the disk; [`ErrorKind::NotFound`].
+pub fn open(path: &Path) -> io::Result<File> {
+    #[cfg(target_family = "wasm")]
+    return in_memory::open(path);
+    #[cfg(not(target_family = "wasm"))]
+    File::open(path)
+}
+
+/// Returns whether there is a file that [`open`] opens.
+pub fn is_file(path: &Path) -> bool {
+    #[cfg(target_family = "wasm")]
+    return in_memory::is_file(path);
+    #[cfg(not(target_family = "wasm"))]
+    path.is_file()
+}
 
 /// Reads everything from `reader`. Memory grows with the bytes that are read, whatever length a
 /// file or its header claims.
@@ -37,7 +59,7 @@ pub fn read_plausible(
     limit: u64,
     is_plausible: impl Fn(&[u8]) -> bool,
 ) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    let mut file = open(path)?;
     let head = read_at_most((&mut file).take(16), 16)?;
     if !is_plausible(&head) {
         return Ok(head);
@@ -50,7 +72,7 @@ pub fn read_plausible(
 /// # Errors
 /// Those of [`read_at_most`]; [`ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
-    let bytes = read_at_most(File::open(path)?, limit)?;
+    let bytes = read_at_most(open(path)?, limit)?;
     String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 

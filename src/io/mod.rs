@@ -2,6 +2,9 @@
 
 pub mod disk;
 pub mod files;
+// WebAssembly has no disk. The tests are there for every target.
+#[cfg(any(test, target_family = "wasm"))]
+pub mod in_memory;
 pub mod memory_limit;
 pub mod tensorboard;
 

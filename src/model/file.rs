@@ -24,6 +24,9 @@ pub(crate) const LARGEST_FILE: u64 = 1 << 33;
 /// The metadata key of a checkpoint's description.
 pub(crate) const RUN_KEY: &str = "gatescan_checkpoint";
 
+/// The metadata key of the state of a page.
+pub(crate) const PAGE_KEY: &str = "gatescan_page";
+
 /// The version of a model's metadata that this program writes, and the newest that it reads.
 pub(crate) const VERSION: u32 = 1;
 
@@ -140,6 +143,14 @@ fn description_json(bytes: &[u8], key: &str) -> Result<String, String> {
     }
     if key == KEY && metadata.contains_key(RUN_KEY) {
         return Err("a checkpoint of a run and no model; name its run directory".into());
+    }
+    if key == KEY && metadata.contains_key(PAGE_KEY) {
+        return Err(
+            "the state of a page and no model; download the model, or resume the run".into(),
+        );
+    }
+    if key == PAGE_KEY && [KEY, RUN_KEY].iter().any(|key| metadata.contains_key(*key)) {
+        return Err("a model or checkpoint and no state of a page; name the run directory".into());
     }
     Err(format!(
         "a safetensors file, but not one of gatescan: its metadata have no key `{key}`"

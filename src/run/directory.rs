@@ -94,6 +94,18 @@ impl RunDirectory {
         RunDirectory::create_at(out, recipe, None)
     }
 
+    /// [`RunDirectory::create`] with a first checkpoint and the epochs before it.
+    ///
+    /// # Errors
+    /// Those of [`RunDirectory::create`].
+    pub(super) fn create_from_page(
+        out: Option<&Path>,
+        recipe: &Recipe,
+        (epochs, first): (&[EpochMetrics], &mut Checkpoint),
+    ) -> Result<RunDirectory> {
+        RunDirectory::create_with(out, recipe, epochs, Some(first))
+    }
+
     /// [`RunDirectory::create`] with a first checkpoint: no moment has a run without it.
     ///
     /// # Errors
@@ -103,13 +115,27 @@ impl RunDirectory {
         recipe: &Recipe,
         first: Option<&mut Checkpoint>,
     ) -> Result<RunDirectory> {
+        RunDirectory::create_with(out, recipe, &[], first)
+    }
+
+    fn create_with(
+        out: Option<&Path>,
+        recipe: &Recipe,
+        epochs: &[EpochMetrics],
+        first: Option<&mut Checkpoint>,
+    ) -> Result<RunDirectory> {
         let path = match out {
             Some(out) => create_explicit(out)?,
             None => create_new(&recipe.name)?,
         };
         let lock = DirectoryLock::take(&path)?;
         create_checkpoints(&path)?;
-        let metrics = MetricsLog::open(path.join(METRICS))?;
+        let mut metrics = MetricsLog::open(path.join(METRICS))?;
+        for epoch in epochs {
+            metrics.record(epoch);
+        }
+        metrics.flush()?;
+        metrics.sync()?;
         if let Some(first) = first {
             first.metrics = Some(metrics.mark());
             Checkpoints::new(&path.join(CHECKPOINTS), 1, None).write(first)?;

@@ -45,7 +45,7 @@ use crate::recipe::Recipe;
 use crate::report;
 use crate::train::{
     BaselineComparison, Diagnosis, Ending, EpochMetrics, Event, FineTuning, IntervalAdjustment,
-    Position, Scores, SplitMetrics, TestMetrics, Trainer,
+    PageState, Position, Scores, SplitMetrics, TestMetrics, Trainer,
 };
 use saver::Saver;
 
@@ -213,6 +213,40 @@ impl TrainingRun {
             tested: None,
         };
         Ok((run, tuning))
+    }
+
+    /// [`TrainingRun::start`] at the state that a page of `gatescan web` has saved: the run goes on
+    /// as the page would have. The directory has a checkpoint and the epochs of the page from the
+    /// beginning.
+    ///
+    /// # Errors
+    /// Those of [`TrainingRun::start`] and [`Trainer::restore_page`].
+    pub fn start_from_page(
+        state: &PageState,
+        recipe: &Recipe,
+        data: &Splits,
+        device: OpenDevice,
+        options: RunOptions,
+    ) -> Result<TrainingRun> {
+        let ranks = options.ranks.clone();
+        let mut trainer = Trainer::load_shared(recipe, data, &device, ranks)?;
+        trainer.check_size()?;
+        trainer.restore_page(state)?;
+        let epochs = trainer.epochs_of_page(state);
+        let mut first = trainer.checkpoint()?;
+        let directory =
+            RunDirectory::create_from_page(options.out.as_deref(), recipe, (&epochs, &mut first))?;
+        let mut saver = Saver::new(directory, &recipe.checkpoint, Some(&first));
+        saver.model_is_due();
+        Ok(TrainingRun {
+            recipe: recipe.clone(),
+            data: data.clone(),
+            device,
+            options,
+            trainer: Some(trainer),
+            saver,
+            tested: None,
+        })
     }
 
     /// Loads a run at the point where it is to be resumed. The recipe may differ from the run's in

@@ -120,10 +120,10 @@ pub(crate) fn check_size(
 }
 
 impl Checkpoint {
-    const PARAMETERS: &str = "parameters";
-    const BEST: &str = "best.parameters";
-    const MOMENT: &str = "moment.";
-    const STATE: &str = "state.";
+    pub(super) const PARAMETERS: &str = "parameters";
+    pub(super) const BEST: &str = "best.parameters";
+    pub(super) const MOMENT: &str = "moment.";
+    pub(super) const STATE: &str = "state.";
 
     /// The model that [`Trainer::model`](crate::train::Trainer::model) returns: with the parameters
     /// after the best epoch where the recipe keeps them, else with the current ones.

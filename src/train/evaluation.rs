@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ndarray::Array2;
 
 use super::checks::check_data;
+use super::clock::Instant;
 use super::feed::{Feed, StepRecord, StepRunner};
 use super::heads::{HeadEvaluation, evaluate_heads, load_labelled};
 use super::output_metrics::OutputCollector;

@@ -85,6 +85,24 @@ pub(super) struct Totals {
 }
 
 impl Totals {
+    /// Sums of loss, hits and labelled outputs; then of loss and labelled outputs of last steps.
+    pub(super) fn of_sums([loss, hits, labelled]: [f64; 3], last: [f64; 2]) -> Totals {
+        let [last_loss, last_labelled] = last;
+        Totals {
+            loss,
+            hits,
+            labelled,
+            last_loss,
+            last_labelled,
+            heads: vec![],
+        }
+    }
+
+    /// The same with the totals of each of several heads.
+    pub(super) fn with_heads(self, heads: Vec<Totals>) -> Totals {
+        Totals { heads, ..self }
+    }
+
     pub(super) fn add(&mut self, record: &StepRecord) {
         self.heads.resize(record.heads.len(), Totals::default());
         let heads = self.heads.iter_mut().zip(&record.heads);

@@ -7,6 +7,7 @@
 
 mod blob;
 mod cases;
+mod cpu;
 mod model;
 mod program;
 mod run;
@@ -14,6 +15,7 @@ mod trial;
 
 use std::sync::Arc;
 
+pub use cpu::{CpuPlayer, PlayedTensor};
 use serde::Serialize;
 
 use crate::backend::OpenDevice;
@@ -50,7 +52,7 @@ pub enum SiteCases {
 }
 
 /// What a site contains.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SiteOptions {
     /// Sequences of the training split, from its first one on; `None` for all.
     pub train: Option<usize>,
@@ -59,6 +61,9 @@ pub struct SiteOptions {
     /// Updates that are played on the CPU now, whose losses the page compares with its own.
     pub checked_steps: usize,
     pub cases: SiteCases,
+    /// The library as a WebAssembly module (`web/` in the source), with which the page trains on
+    /// the visitor's own files too.
+    pub module: Option<Vec<u8>>,
 }
 
 impl Default for SiteOptions {
@@ -69,6 +74,7 @@ impl Default for SiteOptions {
             evaluated: None,
             checked_steps: 30,
             cases: SiteCases::default(),
+            module: None,
         }
     }
 }
@@ -89,8 +95,9 @@ macro_rules! modules {
 }
 
 /// The modules of the page, each after those that import it.
-const MODULES: [(&str, &str); 11] = modules![
+const MODULES: [(&str, &str); 15] = modules![
     "page.js",
+    "own.js",
     "drawing.js",
     "sampling.js",
     "trial.js",
@@ -99,18 +106,32 @@ const MODULES: [(&str, &str); 11] = modules![
     "check.js",
     "player.js",
     "device.js",
+    "cpu.js",
+    "library.js",
+    "worker.js",
     "files.js",
     "random.js",
 ];
 
 /// The page, and what is recorded for it.
 const PAGE: &str = "index.html";
-const RECORDED: [&str; 4] = ["program.json", "data.bin", "cases.bin", "values.bin"];
+const PROGRAM: &str = "program.json";
+const DATA: &str = "data.bin";
+const CASES: [&str; 2] = ["cases.bin", "values.bin"];
+
+/// The library as a WebAssembly module.
+const LIBRARY: &str = "gatescan.wasm";
+
+/// What every WebAssembly module begins with.
+const LIBRARY_HEAD: &[u8] = b"\0asm";
 
 /// Returns the names of the files of a site, in the order of [`site`].
-pub fn file_names() -> impl Iterator<Item = &'static str> {
+pub fn file_names(options: &SiteOptions) -> impl Iterator<Item = &'static str> {
     let modules = MODULES.into_iter().map(|(name, _)| name);
-    std::iter::once(PAGE).chain(modules).chain(RECORDED)
+    let files = std::iter::once(PAGE).chain(modules);
+    let recorded = [PROGRAM, DATA].into_iter().chain(CASES);
+    let library = options.module.as_ref().map(|_| LIBRARY);
+    files.chain(recorded).chain(library)
 }
 
 /// Everything of `program.json`.
@@ -131,6 +152,18 @@ struct Description<'a> {
     trial: trial::Trial,
     /// How many cases `cases.bin` and `values.bin` have.
     cases: usize,
+    /// The file of the library as a WebAssembly module, if there is one.
+    library: Option<&'static str>,
+}
+
+/// A run as data: what a browser needs to play it, and the programs of the CPU executor.
+pub struct RecordedRun {
+    /// `program.json`.
+    pub description: Vec<u8>,
+    /// `data.bin`.
+    pub data: Vec<u8>,
+    /// The program of a training step, then that of a trial, if there is one.
+    programs: Vec<Program>,
 }
 
 /// The limits beyond those of WebGPU that the page asks for.
@@ -146,11 +179,46 @@ struct Needs {
 /// the same bytes.
 ///
 /// # Errors
-/// [`Error::Usage`] for a recipe that the page cannot play, with the field; those of
-/// [`Trainer::load`].
+/// [`Error::Usage`] for a recipe that the page cannot play, with the field, and for bytes that are
+/// no WebAssembly module; those of [`Trainer::load`].
 pub fn site(recipe: &Recipe, data: &Splits, options: &SiteOptions) -> Result<Vec<SiteFile>> {
+    let library = options.module.clone();
+    if let Some(library) = &library {
+        check_library(library)?;
+    }
+    let cases = cases::Cases::record(options.cases)?;
+    let recorded = record_with(recipe, data, options, cases.count)?;
+    let modules = MODULES.map(|(_, text)| text.as_bytes().to_vec());
+    let contents = std::iter::once(page().into_bytes())
+        .chain(modules)
+        .chain([recorded.description, recorded.data])
+        .chain([cases.description, cases.values])
+        .chain(library);
+    let files = file_names(options).zip(contents);
+    Ok(files
+        .map(|(name, bytes)| SiteFile { name, bytes })
+        .collect())
+}
+
+/// Records a run without the files of a page, as the module of a page does with the visitor's own
+/// data. Of the options it takes the numbers of sequences and the checked updates.
+///
+/// # Errors
+/// Those of [`site`].
+pub fn record(recipe: &Recipe, data: &Splits, options: &SiteOptions) -> Result<RecordedRun> {
+    record_with(recipe, data, options, 0)
+}
+
+/// [`record`] for a site with so many cases of a verification.
+fn record_with(
+    recipe: &Recipe,
+    data: &Splits,
+    options: &SiteOptions,
+    cases: usize,
+) -> Result<RecordedRun> {
     check_recipe(recipe)?;
-    let data = first_sequences(data, options)?;
+    let whole = data;
+    let data = first_sequences(whole, options)?;
     let device = OpenDevice::Cpu(tuning());
     let mut trainer = Trainer::load(recipe, &data, &device)?;
     if trainer.streams() {
@@ -163,10 +231,10 @@ pub fn site(recipe: &Recipe, data: &Splits, options: &SiteOptions) -> Result<Vec
     let mut blob = Blob::default();
     let mut shaders = program::Shaders::default();
     let train = shaders.program(&trainer.recording().program)?;
-    let trial = trial::Trial::new(&trainer, &data, &mut shaders, &mut blob)?;
+    let (trial, tried) = trial::Trial::new(&trainer, &data, &mut shaders, &mut blob)?;
     let model = model::ModelText::new(&mut trainer)?;
-    let run = run::RunText::new(&mut trainer, recipe, &mut blob, options.checked_steps)?;
-    let cases = cases::Cases::record(options.cases)?;
+    let checked = (options.checked_steps, is_part(&data, whole));
+    let run = run::RunText::new(&mut trainer, recipe, &mut blob, checked)?;
     let network = trainer.recording();
     let description = Description {
         version: VERSION,
@@ -181,19 +249,28 @@ pub fn site(recipe: &Recipe, data: &Splits, options: &SiteOptions) -> Result<Vec
         run,
         model,
         trial,
-        cases: cases.count,
+        cases,
+        library: options.module.as_ref().map(|_| LIBRARY),
     };
     let json = serde_json::to_vec(&description)
         .map_err(|error| Error::usage(format!("the program is not valid JSON: {error}")))?;
-    let modules = MODULES.map(|(_, text)| text.as_bytes().to_vec());
-    let recorded = [json, blob.into_bytes(), cases.description, cases.values];
-    let contents = std::iter::once(page().into_bytes())
-        .chain(modules)
-        .chain(recorded);
-    let files = file_names().zip(contents);
-    Ok(files
-        .map(|(name, bytes)| SiteFile { name, bytes })
-        .collect())
+    let programs = std::iter::once(network.program.clone()).chain(tried);
+    Ok(RecordedRun {
+        description: json,
+        data: blob.into_bytes(),
+        programs: programs.collect(),
+    })
+}
+
+/// Refuses bytes that are no WebAssembly module.
+fn check_library(bytes: &[u8]) -> Result<()> {
+    if bytes.starts_with(LIBRARY_HEAD) {
+        return Ok(());
+    }
+    Err(Error::usage(
+        "the library for the page is no WebAssembly module: it does not begin with the bytes \
+         \\0asm; build it with `bash web/build`",
+    ))
 }
 
 /// The tuning of a device with the limits that WebGPU guarantees: every browser can play it.
@@ -311,6 +388,16 @@ fn first_sequences(data: &Splits, options: &SiteOptions) -> Result<Splits> {
     })
 }
 
+/// Whether a split has fewer sequences than in `whole`.
+fn is_part(data: &Splits, whole: &Splits) -> bool {
+    let counts = |splits: &Splits| {
+        let evaluated = [&splits.validation, &splits.test];
+        let evaluated = evaluated.map(|split| split.as_ref().map(|split| split.count));
+        (splits.train.count, evaluated)
+    };
+    counts(data) != counts(whole)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,12 +427,26 @@ mod tests {
 
     #[test]
     fn a_site_has_all_modules_that_a_module_imports() {
-        let names: Vec<_> = file_names().collect();
+        let names: Vec<_> = file_names(&SiteOptions::default()).collect();
         for (module, text) in MODULES {
             let imports = text.split("'./").skip(1);
             for name in imports.map(|import| import.split('\'').next().unwrap_or_default()) {
                 assert!(names.contains(&name), "{module} imports {name}");
             }
+        }
+    }
+
+    #[test]
+    fn the_library_of_a_site_is_checked_and_named() {
+        let mut options = SiteOptions::default();
+        assert!(!file_names(&options).any(|name| name == LIBRARY));
+        options.module = Some(vec![]);
+        assert_eq!(file_names(&options).last(), Some(LIBRARY));
+        check_library(b"\0asm\x01\0\0\0").expect("it is a module");
+        for bytes in [&b""[..], b"\0as", b"<!doctype html>"] {
+            let error = check_library(bytes).expect_err("it is none");
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("WebAssembly"), "{error}");
         }
     }
 

@@ -9,9 +9,9 @@ use crate::error::Result;
 use crate::kernels::{control, history};
 use crate::recipe::Recipe;
 use crate::tensor::Tensor;
-use crate::train::Trainer;
 use crate::train::feed::HISTORY_ROWS;
 use crate::train::{PlayedRun, PlayedSplit};
+use crate::train::{SplitChecksums, Trainer};
 
 /// Epochs whose order has a checksum.
 const CHECKED_EPOCHS: usize = 64;
@@ -48,7 +48,8 @@ pub(super) struct RunText {
     parameters: TensorText,
     rates: TensorText,
     average: Option<TensorText>,
-    moments: Vec<TensorText>,
+    /// The optimizer's moments with their names.
+    moments: Vec<(&'static str, TensorText)>,
     states: Vec<TensorText>,
     train: SplitText,
     validation: Option<SplitText>,
@@ -59,6 +60,10 @@ pub(super) struct RunText {
     losses: Vec<f32>,
     /// Buffers that do not begin with zeros.
     contents: Vec<(usize, Segment)>,
+    /// The checksums of the splits, for a state that the command line continues.
+    data: Option<SplitChecksums>,
+    /// Whether the page has the first sequences of a split only.
+    is_part: bool,
 }
 
 /// The positions of words in control buffers and in rows of the history.
@@ -73,6 +78,8 @@ struct Words {
     loss: usize,
     hits: usize,
     labelled: usize,
+    last_loss: usize,
+    last_labelled: usize,
     norm: usize,
     not_finite: usize,
     history: usize,
@@ -87,6 +94,8 @@ const WORDS: Words = Words {
     loss: history::LOSS,
     hits: history::HITS,
     labelled: history::LABELLED,
+    last_loss: history::LAST_LOSS,
+    last_labelled: history::LAST_LABELLED,
     norm: history::NORM,
     not_finite: history::NOT_FINITE,
     history: history::WORDS,
@@ -126,7 +135,8 @@ impl SplitText {
 }
 
 impl RunText {
-    /// Records the run of a trainer that has not begun, and plays its first `checked` updates.
+    /// Records the run of a trainer that has not begun, and plays its first `checked` updates. It
+    /// trains on a part of its data if `is_part`.
     ///
     /// # Errors
     /// Those of the device.
@@ -134,7 +144,7 @@ impl RunText {
         trainer: &mut Trainer,
         recipe: &Recipe,
         blob: &mut Blob,
-        checked: usize,
+        (checked, is_part): (usize, bool),
     ) -> Result<RunText> {
         let mut contents = vec![];
         for (buffer, words) in trainer.contents()?.iter().enumerate() {
@@ -142,7 +152,7 @@ impl RunText {
                 contents.push((buffer, blob.add(words)?));
             }
         }
-        let steps = trainer.last_step();
+        let (steps, checksums) = (trainer.last_step(), trainer.split_checksums());
         let orders = (0..recipe.epochs.min(CHECKED_EPOCHS))
             .map(|epoch| fnv(&trainer.order_of_epoch(epoch)))
             .collect();
@@ -185,7 +195,10 @@ impl RunText {
             parameters,
             rates: rates.into(),
             average: average.map(TensorText::from),
-            moments: moments.into_iter().map(TensorText::from).collect(),
+            moments: moments
+                .into_iter()
+                .map(|(name, tensor)| (name, tensor.into()))
+                .collect(),
             states: states.into_iter().map(TensorText::from).collect(),
             validation: split(validation)?,
             test: split(test)?,
@@ -193,6 +206,8 @@ impl RunText {
             orders,
             losses: vec![],
             contents,
+            data: checksums,
+            is_part,
         };
         let losses = trainer.first_losses(checked.min(steps))?;
         Ok(RunText { losses, ..text })

@@ -10,7 +10,7 @@ use crate::data::{Dataset, Inputs, Splits, Targets};
 use crate::error::Result;
 use crate::kernels::control;
 use crate::network::{Input, Loss, Network, Reads};
-use crate::program::Phase;
+use crate::program::{Phase, Program};
 use crate::record::{Gradients, RecordedNetwork};
 use crate::tensor::{Element, Kind};
 use crate::train::Trainer;
@@ -54,7 +54,7 @@ pub(super) struct Tried {
 }
 
 impl Trial {
-    /// Returns what can be tried with the trainer's network.
+    /// Returns what can be tried with the trainer's network, and the program that it plays.
     ///
     /// # Errors
     /// Those of recording.
@@ -63,29 +63,35 @@ impl Trial {
         data: &Splits,
         shaders: &mut Shaders,
         blob: &mut Blob,
-    ) -> Result<Trial> {
+    ) -> Result<(Trial, Option<Program>)> {
         let network = &trainer.recording().network;
         if !network.heads.is_empty() {
-            return Ok(Trial::None);
+            return Ok((Trial::None, None));
         }
         if let Some((rows, columns, scale)) = image(&data.train) {
             let classes = (0..network.head.size).map(|class| data.preparation.class(class));
-            return Ok(Trial::Draw {
-                network: tried(network, data.train.steps, shaders, blob)?,
+            let (network, program) = tried(network, data.train.steps, shaders, blob)?;
+            let trial = Trial::Draw {
+                network,
                 rows,
                 columns,
                 scale,
                 classes: classes.collect(),
-            });
+            };
+            return Ok((trial, Some(program)));
         }
         let vocabulary = data.preparation.vocabulary.as_ref();
         match vocabulary.filter(|_| predicts_tokens(network)) {
-            Some(Vocabulary { unit, entries }) => Ok(Trial::Sample {
-                network: tried(network, 1, shaders, blob)?,
-                unit: unit.name(),
-                entries: entries.clone(),
-            }),
-            None => Ok(Trial::None),
+            Some(Vocabulary { unit, entries }) => {
+                let (network, program) = tried(network, 1, shaders, blob)?;
+                let trial = Trial::Sample {
+                    network,
+                    unit: unit.name(),
+                    entries: entries.clone(),
+                };
+                Ok((trial, Some(program)))
+            }
+            None => Ok((Trial::None, None)),
         }
     }
 }
@@ -124,7 +130,12 @@ fn predicts_tokens(network: &Network) -> bool {
 }
 
 /// Records the forward pass of one sequence. Of a single step, the states are carried on.
-fn tried(network: &Network, steps: usize, shaders: &mut Shaders, blob: &mut Blob) -> Result<Tried> {
+fn tried(
+    network: &Network,
+    steps: usize,
+    shaders: &mut Shaders,
+    blob: &mut Blob,
+) -> Result<(Tried, Program)> {
     let tuning = super::tuning();
     let mut recorded = RecordedNetwork::new(network, steps, 1, Gradients::None, tuning)?;
     let mut contents = vec![];
@@ -143,12 +154,13 @@ fn tried(network: &Network, steps: usize, shaders: &mut Shaders, blob: &mut Blob
     let lengths = recorded.lengths.buffer.index();
     contents.push((lengths, blob.add(&[steps as u32])?));
     let states = recorded.recurrences().filter(|_| carries);
-    Ok(Tried {
+    let tried = Tried {
         states: states.map(|layer| layer.states.last.into()).collect(),
         program: shaders.program(&recorded.program)?,
         parameters: recorded.parameters.into(),
         inputs: recorded.inputs.into(),
         outputs: recorded.head.outputs.into(),
         contents,
-    })
+    };
+    Ok((tried, recorded.program))
 }

@@ -3,7 +3,8 @@
 //
 //     node test.mjs GATESCAN FOLDER [STEP...]
 //
-// GATESCAN is the program, FOLDER is where sites and screenshots go; STEPs are those to run. The
+// With GATESCAN_WASM, the library as a WebAssembly module, the step `own` trains on files of a
+// visitor. GATESCAN is the program, FOLDER is where sites and screenshots go; STEPs are those to run. The
 // step `quick` plays all cases of the quick sweep, and runs only if it is named. With
 // GATESCAN_WEB_SOURCE=1 the page is that of the source, without a build.
 import { execFileSync } from 'node:child_process';
@@ -17,8 +18,10 @@ const [program, folder] = process.argv.slice(2, 4).map((path) => resolve(path));
 const only = process.argv.slice(4);
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 
-const gatescan = (...args) =>
-  execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+/** Runs the program in a folder. */
+const gatescanIn = (cwd, ...args) =>
+  execFileSync(program, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+const gatescan = (...args) => gatescanIn('.', ...args);
 
 /** Puts the page of the source in the place of the one that the program was built with. */
 function fromSource(output) {
@@ -364,6 +367,9 @@ async function mutant(browser, kernel, from, to) {
 /** What a visitor reads where something is missing or lost. */
 async function problems(browser) {
   const server = await serve(join(folder, 'small'));
+  const { page: without, context: opened } = await open(browser, server.url);
+  check(await without.isHidden('#own'), 'problem: no own files without the library');
+  await opened.close();
   const missing = "Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined });";
   const cases = [
     [missing, /no WebGPU, or it is turned off/],
@@ -448,6 +454,209 @@ async function lost(browser) {
   server.close();
 }
 
+/** Runs the program where the files of the visitor are. */
+const here = (...args) => gatescanIn(folder, ...args);
+
+/** A table of a year's days, whose last column follows from the others. */
+function weather() {
+  const rows = Array.from({ length: 366 }, (_, day) => {
+    const date = new Date(Date.UTC(2024, 0, 1 + day)).toISOString().slice(0, 10);
+    const temperature = 10 - 9 * Math.cos((2 * Math.PI * day) / 366) + 2 * Math.sin(day);
+    const wind = 5 + 3 * Math.sin(day / 3);
+    return `${date},${temperature.toFixed(2)},${wind.toFixed(2)}`;
+  });
+  return ['date,temperature,wind', ...rows, ''].join('\n');
+}
+
+const TALE = 'It was a dark night, said the captain, and nobody spoke to us again.\n'.repeat(60);
+
+/** Gives the page a file, and waits until it has said what it finds. */
+async function give(page, name, contents) {
+  await page.setInputFiles('#own-file', {
+    name,
+    mimeType: 'text/plain',
+    buffer: Buffer.from(contents),
+  });
+  await page.waitForFunction(
+    (file) => {
+      const said = document.getElementById('own-status').textContent;
+      return said.startsWith(file) && !document.getElementById('own-file').disabled;
+    },
+    name,
+    { timeout: 60_000 },
+  );
+  return page.textContent('#own-status');
+}
+
+/** Changes the proposed recipe, begins to train it on a processor, and stops after the first updates. */
+async function record(page, recipe, processor) {
+  await page.fill('#own-recipe', recipe);
+  await page.selectOption('#own-processor', processor);
+  await page.click('#own-train');
+  await page.waitForFunction(
+    () => document.getElementById('own-status').textContent.startsWith('Recorded.'),
+    null,
+    { timeout: 120_000 },
+  );
+  await page.waitForFunction(() => document.getElementById('step').textContent > '0 of');
+}
+
+/** The losses of 30 updates from the beginning in the tab, beside the command line's. */
+async function compareOwn(page, name, recipe, processor) {
+  await record(page, recipe, processor);
+  writeFileSync(join(folder, `${name}.toml`), recipe);
+  const output = join(folder, `native-${name}`);
+  rmSync(output, { recursive: true, force: true });
+  here('web', `${name}.toml`, '--cases', 'none', '-o', output, '--quiet');
+  const { run } = JSON.parse(readFileSync(join(output, 'program.json'), 'utf8'));
+  await page.waitForFunction(
+    () => Number(document.getElementById('step').textContent.split(' ')[0]) >= 30,
+    null,
+    { timeout: 240_000 },
+  );
+  const { found } = await losses(page, 0);
+  const worst = Math.max(...run.losses.map((loss, index) => Math.abs(loss - found[index])));
+  check(
+    run.losses.length === 30 && worst <= 1e-5,
+    `own: ${name} on the ${processor}: 30 losses within ${worst.toExponential(1)} of the command line's`,
+  );
+}
+
+/** What the command line says on standard error where it fails. */
+function failure(...args) {
+  try {
+    here(...args);
+  } catch (error) {
+    return String(error.stderr)
+      .replace(/^error: /, '')
+      .trim();
+  }
+  return 'it did not fail';
+}
+
+/** A table of the visitor: init's recipe, losses, the model in the command line, the state too. */
+async function ownTable(page) {
+  writeFileSync(join(folder, 'weather.csv'), weather());
+  await give(page, 'weather.csv', weather());
+  const proposed = await page.inputValue('#own-recipe');
+  here('init', 'weather.csv', '-o', 'init.toml', '--force', '--json');
+  const init = readFileSync(join(folder, 'init.toml'), 'utf8');
+  check(proposed === init, 'own: the recipe is that of `gatescan init`');
+  const { found } = JSON.parse(here('init', 'weather.csv', '-o', 'init.toml', '--force', '--json'));
+  const plain = (note) => note.replace(/ \(if not: .*\)$/, '');
+  const findings = await page.locator('#own-findings li').allTextContents();
+  check(
+    findings.length > 0 && JSON.stringify(findings.map(plain)) === JSON.stringify(found.map(plain)),
+    `own: and its ${findings.length} notes`,
+  );
+  const recipe = init.replace(/^epochs = .*$/m, 'epochs = 12');
+  await compareOwn(page, 'weather', recipe, 'GPU');
+  await compareOwn(page, 'weather', recipe, 'CPU');
+  const said = await status(page, /^Training .* Test split: loss/, 240_000);
+  const model = await download(page, '#model', 'weather.safetensors');
+  const evaluated = JSON.parse(here('eval', model, '--device', 'cpu', '--json'));
+  const loss = Number(/Test split: loss ([\d.e-]+[\d])/.exec(said)[1]);
+  check(
+    Math.abs(evaluated.test_loss - loss) <= 1e-3 * loss,
+    `own: gatescan eval finds ${evaluated.test_loss}, and the page ${loss}`,
+  );
+}
+
+/** A state of the tab goes on in the command line as it does in the tab. */
+async function ownState(page) {
+  await page.click('#restart');
+  await status(page, /^Ready\./);
+  const { found } = await losses(page, 40);
+  const state = await download(page, '#state', 'weather-state.safetensors');
+  await losses(page, 1e9);
+  const tab = await page.evaluate(async () => {
+    const { run } = await (await import('./page.js')).page;
+    return run.position.history.map(({ train }) => train.loss);
+  });
+  for (const name of ['resumed', 'other'])
+    rmSync(join(folder, name), { recursive: true, force: true });
+  const resume = ['train', '--resume', state, '--device', 'cpu', '--quiet', '--out'];
+  here(...resume, 'resumed');
+  const lines = readFileSync(join(folder, 'resumed/metrics.jsonl'), 'utf8').trim().split('\n');
+  const epochs = lines.map((line) => JSON.parse(line)).filter((line) => !line.split);
+  const worst = Math.max(...epochs.map((line, n) => Math.abs(line.train_loss - tab[n])));
+  check(
+    found.length === 40 && epochs.length === tab.length && worst <= 1e-5,
+    `own: the command line continues the state: ${tab.length} epochs within ${worst.toExponential(1)}`,
+  );
+  const changed = weather().replace(/,[\d.-]+\n/, ',99\n');
+  writeFileSync(join(folder, 'other.csv'), changed);
+  const refused = failure(...resume, 'other', '--data', 'other.csv');
+  check(/data are not those that the run began with/.test(refused), `own: other data: ${refused}`);
+}
+
+/** Files of the visitor: tables and texts are trained on in the tab, on the GPU and on the CPU. */
+async function own(browser) {
+  const small = ['--set', 'epochs=1', '--train', '32', '--test', '16', '--checked-steps', '1'];
+  const module = resolve(process.env.GATESCAN_WASM);
+  const server = await site('own', ['series', ...small, '--cases', 'none', '--wasm', module]);
+  const { page, context, errors } = await ready(browser, server);
+  await ownTable(page);
+  await ownState(page);
+  await looks(page, 'own');
+  await ownText(page);
+  const broken = 'a,b\n1,2\n3\n';
+  writeFileSync(join(folder, 'broken.csv'), broken);
+  const said = await give(page, 'broken.csv', broken);
+  const expected = failure('init', 'broken.csv', '-o', 'broken.toml', '--force');
+  check(said === expected, `own: a broken table: ${said} ${said === expected ? '' : expected}`);
+  check(/holds arrays/.test(await give(page, 'a.npz', 'PK')), 'own: arrays are refused');
+  check(errors.length === 0, `own: no errors on the console ${errors}`);
+  await context.close();
+  await withoutGpu(browser, server);
+  server.close();
+}
+
+/** A text of the visitor, dropped: its losses, and a sample. */
+async function ownText(page) {
+  const transfer = await page.evaluateHandle((contents) => {
+    const made = new DataTransfer();
+    made.items.add(new File([contents], 'tale.txt'));
+    return made;
+  }, TALE);
+  await page.dispatchEvent('#drop', 'drop', { dataTransfer: transfer });
+  await page.waitForFunction(() =>
+    document.getElementById('own-recipe').value.includes('path = "tale.txt"'),
+  );
+  writeFileSync(join(folder, 'tale.txt'), TALE);
+  const recipe = (await page.inputValue('#own-recipe'))
+    .replace(/hidden_size = 128/g, 'hidden_size = 16')
+    .replace(/^(batch_size|streams) = .*$/gm, '$1 = 4')
+    .replace(/^bptt_steps = .*$/m, 'bptt_steps = 20');
+  await compareOwn(page, 'tale', recipe, 'CPU');
+  await status(page, /^Training (is complete|has ended)/, 240_000);
+  await page.fill('#prompt', 'It');
+  await page.fill('#length', '30');
+  await page.click('#sample');
+  await page.waitForFunction(() =>
+    document.getElementById('sample-status').textContent.startsWith('30 tokens'),
+  );
+  const sampled = await page.textContent('#text');
+  check(/^It.{30}$/s.test(sampled), `own: a sample of 30 characters: ${sampled}`);
+}
+
+/** Without WebGPU, a table is trained on by the CPU. */
+async function withoutGpu(browser, server) {
+  const script = "Object.defineProperty(Navigator.prototype, 'gpu', { get: () => undefined });";
+  const { page, context } = await open(browser, server.url, { script });
+  await status(page, /no WebGPU/);
+  await give(page, 'weather.csv', weather());
+  const chosen = await page.inputValue('#own-processor');
+  await page.fill(
+    '#own-recipe',
+    (await page.inputValue('#own-recipe')).replace(/^epochs = .*$/m, 'epochs = 2'),
+  );
+  await page.click('#own-train');
+  const said = await status(page, /^Training is complete/, 120_000);
+  check(chosen === 'CPU', `own: without WebGPU: ${said}`);
+  await context.close();
+}
+
 mkdirSync(folder, { recursive: true });
 const began = performance.now();
 const step = async (name, act) => {
@@ -473,6 +682,8 @@ if (only.includes('quick')) await step('quick', () => quickSweep(browser));
 await step('mutant', () => mutant(browser, 'adam', 'sqrt(', '1.001 * sqrt('));
 await step('problems', () => problems(browser));
 await step('lost', () => lost(browser));
+if (process.env.GATESCAN_WASM) await step('own', () => own(browser));
+else console.log('left out: files of a visitor, since GATESCAN_WASM names no module');
 await browser.close();
 console.log(`${failed()} failures in ${((performance.now() - began) / 1000).toFixed(0)} s`);
 process.exit(failed() ? 1 : 0);

@@ -20,7 +20,7 @@ use gatescan::run::FollowingRun;
 use gatescan::run::{
     self, MODEL, ResumePoint, RunDirectory, RunEvent, RunOptions, TrainingRun, read_run,
 };
-use gatescan::train::{BaselineComparison, FineTuning};
+use gatescan::train::{BaselineComparison, FineTuning, PageState};
 use gatescan::{
     Cell, Checkpoint, Device, Ending, Error, Model, OpenDevice, Recipe, Result, Split, Splits,
 };
@@ -52,13 +52,15 @@ Examples:
   gatescan train mnist --json > metrics.jsonl
   gatescan train --resume runs/mnist-20260102-030405
   gatescan train --resume runs/mnist-20260102-030405 --epochs 40
+  gatescan train --resume state.safetensors --data weather.csv
   gatescan train new.toml --from runs/mnist-20260102-030405 --set 'freeze=[\"layer0\"]'")]
 pub struct Train {
     /// A built-in recipe (see `gatescan recipes`), or a path to a TOML file.
     #[arg(required_unless_present = "resume")]
     recipe: Option<String>,
-    /// Continue the run in this directory from its newest readable checkpoint.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "out"])]
+    /// Continue the run in this directory from its newest readable checkpoint; or the state that a
+    /// page of `gatescan web` has saved, in a new directory.
+    #[arg(long, value_name = "RUN", conflicts_with = "recipe")]
     resume: Option<PathBuf>,
     /// Begin with the parameters of this model or run: the recipe's layers must be the model's, and
     /// a head of other targets is new.
@@ -174,6 +176,14 @@ enum Reduce {
     Mpi,
 }
 
+/// Where a run goes on.
+enum Continued {
+    /// In its directory.
+    Run(Box<ResumePoint>),
+    /// In a new directory, from the state of a page.
+    Page(Box<PageState>),
+}
+
 /// An opened device, and the line that describes it.
 struct ChosenDevice {
     device: Device,
@@ -221,8 +231,11 @@ impl Train {
         ranks: &RunRanks,
         directory: &RefCell<Option<String>>,
     ) -> Result<()> {
-        let (recipe, point) = ranks.agreed(self.recipe(console, ranks))?;
-        let newest = point.as_ref().and_then(|point| point.newest.as_ref());
+        let (recipe, continued) = ranks.agreed(self.recipe(console, ranks))?;
+        let newest = match &continued {
+            Some(Continued::Run(point)) => point.newest.as_ref(),
+            _ => None,
+        };
         let newest = newest.map(|(_, checkpoint)| checkpoint);
         if let Some(ranks) = &ranks.all {
             run::send_start(ranks.as_ref(), &recipe, newest)?;
@@ -232,8 +245,13 @@ impl Train {
             ranks.agreed(self.prepare(start, ranks, (&recipe, model.as_ref(), newest)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let options = self.options(&chosen, stop.clone(), ranks);
-        let started = match (point, &model) {
-            (Some(point), _) => TrainingRun::resume(point, &recipe, &data, chosen.open, options),
+        let started = match (continued, &model) {
+            (Some(Continued::Run(point)), _) => {
+                TrainingRun::resume(*point, &recipe, &data, chosen.open, options)
+            }
+            (Some(Continued::Page(state)), _) => {
+                TrainingRun::start_from_page(&state, &recipe, &data, chosen.open, options)
+            }
             (None, Some(model)) => {
                 TrainingRun::start_from(model, &recipe, &data, chosen.open, options).map(
                     |(run, of_parameters)| {
@@ -338,16 +356,52 @@ impl Train {
         Ok((chosen?, data, loaded))
     }
 
-    /// The recipe with every change that was requested, and the point where the run resumes.
-    fn recipe(&self, console: &Console, ranks: &RunRanks) -> Result<(Recipe, Option<ResumePoint>)> {
-        if let Some(run) = &self.resume {
-            let point = ResumePoint::find(run)?;
-            let recipe = self.resume_recipe(console, run, &point)?;
-            return Ok((recipe, Some(point)));
+    /// The recipe with every change that was requested, and where the run goes on.
+    fn recipe(&self, console: &Console, ranks: &RunRanks) -> Result<(Recipe, Option<Continued>)> {
+        match &self.resume {
+            Some(state) if state.is_file() => {
+                self.check_out()?;
+                let (recipe, state) = self.page_recipe(console, state)?;
+                return Ok((recipe, Some(Continued::Page(Box::new(state)))));
+            }
+            Some(run) => {
+                if let Some(out) = &self.out {
+                    return Err(Error::usage(format!(
+                        "--out {}: a run is resumed in its own directory; leave out --out",
+                        shown_path(out)
+                    )));
+                }
+                let point = ResumePoint::find(run)?;
+                let recipe = self.resume_recipe(console, run, &point)?;
+                return Ok((recipe, Some(Continued::Run(Box::new(point)))));
+            }
+            None => {}
         }
         let name = self.recipe.as_deref().unwrap_or_default();
         let mut recipe = self.changed(Recipe::load(name)?)?;
         ranks.divide(console, &mut recipe)?;
+        self.check_out()?;
+        Ok((recipe, None))
+    }
+
+    /// The recipe of a page's state with every change that was requested, and the state.
+    fn page_recipe(&self, console: &Console, path: &Path) -> Result<(Recipe, PageState)> {
+        if self.distributed {
+            return Err(Error::usage(
+                "--distributed: the state of a page is continued by one process; leave out \
+                 --distributed",
+            ));
+        }
+        let state = PageState::load(path)?;
+        let recipe = self.changed(state.recipe.clone())?;
+        recipe.continues(&state.recipe)?;
+        let (step, path) = (state.step(), shown_path(path));
+        console.say(format!("resume  from step {step} of a page, {path}"));
+        Ok((recipe, state))
+    }
+
+    /// Refuses a directory of `--out` that holds an earlier run.
+    fn check_out(&self) -> Result<()> {
         if let Some(out) = &self.out
             && let Some(name) = RunDirectory::earlier_run(out)
         {
@@ -357,7 +411,7 @@ impl Train {
                  overwritten; use another directory, or continue that run: --resume {word}"
             )));
         }
-        Ok((recipe, None))
+        Ok(())
     }
 
     /// The recipe of a run to resume, with every change that was requested. Says where the run

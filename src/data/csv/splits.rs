@@ -1,6 +1,5 @@
 //! From the rows of a table to its prepared training and test splits.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -482,7 +481,7 @@ impl TableSeries<f32> {
 
 /// Reads a table's file as CSV text; see [`decode`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
+    let file = files::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
     let bytes =
         file.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))?;
     decode(bytes, path)

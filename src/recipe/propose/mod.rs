@@ -15,7 +15,6 @@ mod tests;
 mod validation;
 
 use std::fmt::{self, Display};
-use std::fs::File;
 use std::path::Path;
 
 use super::{DataRecipe, HeadRecipe, Recipe};
@@ -314,7 +313,7 @@ fn propose_text(path: &Path, hints: &Hints) -> Result<ProposedData> {
 
 /// Reads a file as CSV text.
 fn read_text(path: &Path) -> Result<DecodedTable> {
-    let bytes = File::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
+    let bytes = files::open(path).and_then(|file| files::read_at_most(file, LARGEST_FILE));
     let bytes =
         bytes.map_err(|error| Error::file(path, format!("the table cannot be read: {error}")))?;
     decode_with_notes(bytes, path)

@@ -1,6 +1,6 @@
 //! The runner of recorded steps, shared by training, evaluation, profile and benchmark.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::accumulation::Accumulation;
 use super::{Feed, HISTORY_ROWS, SUBMISSION_TIME};
@@ -9,6 +9,7 @@ use crate::data::Dataset;
 use crate::error::Result;
 use crate::kernels::{control, history};
 use crate::program::Phase;
+use crate::train::clock::Instant;
 
 /// One row of the history: what a step recorded. See [`history`].
 #[derive(Debug, Clone, PartialEq)]

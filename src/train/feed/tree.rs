@@ -1,7 +1,7 @@
 //! Updates whose gradients are added in a tree, in one process or several.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::accumulation::Accumulation;
 use super::runner::PlaySteps;
@@ -10,6 +10,7 @@ use crate::distributed::{Ranks, from_bytes, to_bytes};
 use crate::error::{Error, Result};
 use crate::kernels::{control, history};
 use crate::program::Phase;
+use crate::train::clock::Instant;
 
 /// Whether processes stop, which all of them do after the same update.
 #[derive(Debug, Clone, Copy, Default)]

@@ -11,7 +11,6 @@ mod timing;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use evaluating::check_shared;
 pub use intervals::IntervalAdjustment;
@@ -21,6 +20,7 @@ pub(crate) use timing::UpdateTime;
 
 use super::checks::check_data;
 use super::checksums::DataChecksums;
+use super::clock::Instant;
 use super::diagnose::{Diagnosis, Finding, run_call_by_call};
 use super::events::{Ending, EpochMetrics, Event, Observer, Progress};
 use super::feed::{Feed, StepRecord, StepRunner};
@@ -532,6 +532,17 @@ impl Trainer {
     /// backward pass; `None` where everything is kept.
     pub fn chunk_steps(&self) -> Option<usize> {
         self.network.chunk_steps()
+    }
+
+    /// The split that decides on the best epoch: validation, else test, else training.
+    pub(crate) fn monitored_split(&self) -> Split {
+        if self.validation.is_some() {
+            Split::Validation
+        } else if self.test.is_some() {
+            Split::Test
+        } else {
+            Split::Train
+        }
     }
 
     /// The current position of the run.

@@ -4,11 +4,12 @@
 use std::ops::ControlFlow;
 
 use super::Trainer;
-use crate::data::{Dataset, Split};
+use crate::data::Dataset;
 use crate::error::Result;
 use crate::rng::{Philox, Stream};
 use crate::tensor::{Element, Tensor};
 use crate::train::Event;
+use crate::train::checksums::{DataChecksums, SplitChecksums};
 use crate::train::feed::Feed;
 
 /// The tensors of a recorded run that a host reads and writes.
@@ -17,8 +18,8 @@ pub(crate) struct PlayedRun<'a> {
     pub(crate) rates: Tensor,
     /// The moving average of the parameters, if the recipe has one.
     pub(crate) average: Option<Tensor>,
-    /// The optimizer's moments, with the average.
-    pub(crate) moments: Vec<Tensor>,
+    /// The optimizer's moments with their names, and the average.
+    pub(crate) moments: Vec<(&'static str, Tensor)>,
     /// The states that the next chunk begins with; none where a batch is one chunk.
     pub(crate) states: Vec<Tensor>,
     pub(crate) train: PlayedSplit<'a>,
@@ -41,11 +42,13 @@ impl Trainer {
             .zip(self.splits.validation.as_deref());
         let test = self.test.as_ref().zip(self.splits.test.as_deref());
         let chunks = self.train.chunks();
+        let moments = self.update.moments.iter();
+        let moments = moments.map(|each| (each.name, each.tensor));
         let states = self.network.recurrences().map(|layer| layer.states.last);
         PlayedRun {
             rates: self.update.rates,
             average: self.update.average(),
-            moments: self.update.moments.iter().map(|each| each.tensor).collect(),
+            moments: moments.collect(),
             states: states.filter(|_| chunks > 1).collect(),
             train: PlayedSplit {
                 feed: &self.train,
@@ -112,14 +115,11 @@ impl Trainer {
         Ok(losses)
     }
 
-    /// The split that decides on the best epoch: validation, else test, else training.
-    pub(crate) fn monitored_split(&self) -> Split {
-        if self.validation.is_some() {
-            Split::Validation
-        } else if self.test.is_some() {
-            Split::Test
-        } else {
-            Split::Train
+    /// The checksums of the splits.
+    pub(crate) fn split_checksums(&self) -> Option<SplitChecksums> {
+        match self.checksums {
+            DataChecksums::Splits(splits) => Some(splits),
+            DataChecksums::Train(_) => None,
         }
     }
 }

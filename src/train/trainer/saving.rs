@@ -7,7 +7,9 @@ use crate::kernels::control;
 use crate::model::Model;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::events::EpochMetrics;
 use crate::train::fine_tuning::{FineTuning, StartParameters};
+use crate::train::page_state::PageState;
 use crate::train::position::Position;
 
 impl Trainer {
@@ -129,6 +131,22 @@ impl Trainer {
         self.position = checkpoint.position.clone();
         self.best = checkpoint.best.clone();
         Ok(())
+    }
+
+    /// Restores the state that a page has saved, as [`Trainer::restore`] restores a checkpoint. The
+    /// trainer must be new.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::restore`]; [`Error::Usage`] for a state of a part of the data.
+    pub fn restore_page(&mut self, state: &PageState) -> Result<()> {
+        let start = self.checkpoint()?;
+        let checkpoint = state.checkpoint(start, self.monitored_split())?;
+        self.restore(&checkpoint)
+    }
+
+    /// The metrics of the epochs of a page's state.
+    pub(crate) fn epochs_of_page(&self, state: &PageState) -> Vec<EpochMetrics> {
+        state.epochs(self.monitored_split(), self.is_text())
     }
 
     /// Returns an error for a checkpoint that this trainer cannot continue.

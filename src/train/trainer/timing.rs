@@ -1,6 +1,6 @@
 //! A trainer's step, played and timed by the profile and the benchmark.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Trainer;
 use crate::backend::executor::Executor;
@@ -9,6 +9,7 @@ use crate::distributed::to_bytes;
 use crate::error::Result;
 use crate::io::crc32;
 use crate::record::RecordedNetwork;
+use crate::train::clock::Instant;
 use crate::train::feed::{HISTORY_ROWS, StepPace};
 
 /// The time of an update of one of several processes.

@@ -98,6 +98,31 @@ export class Device {
   }
 
   /**
+   * A program on this GPU.
+   * @param {ProgramText} text
+   * @param {Pipeline[]} pipelines
+   */
+  program(text, pipelines) {
+    return new Program(this, text, pipelines);
+  }
+
+  /** @param {(info: GPUDeviceLostInfo) => void} act */
+  onLost(act) {
+    this.device.lost.then(act);
+  }
+
+  /** @param {(message: string) => void} act */
+  onError(act) {
+    this.device.addEventListener('uncapturederror', (event) =>
+      act(/** @type {GPUUncapturedErrorEvent} */ (event).error.message),
+    );
+  }
+
+  close() {
+    this.device.destroy();
+  }
+
+  /**
    * Compiles all pipelines.
    * @param {Shaders} shaders
    */

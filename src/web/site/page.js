@@ -7,11 +7,13 @@ import { Device } from './device.js';
 import { button, element, html, input, percent, save, short, table, told } from './dom.js';
 import { Drawing } from './drawing.js';
 import { Parts, Problem, load } from './files.js';
+import { Own } from './own.js';
 import { Run, START, VERSION } from './player.js';
 import { sample } from './sampling.js';
 import { Tried } from './trial.js';
 
 /** @typedef {import('./check.js').Deviation} Deviation */
+/** @typedef {import('./cpu.js').CpuDevice} CpuDevice */
 /** @typedef {import('./check.js').Row} Row */
 /** @typedef {import('./player.js').Epoch} Epoch */
 /** @typedef {import('./player.js').Site} Site */
@@ -28,6 +30,10 @@ export class Page {
   constructor(site, data) {
     this.site = site;
     this.data = data;
+    /** @type {'GPU' | 'CPU'} */
+    this.processor = 'GPU';
+    /** @type {() => Promise<Device | CpuDevice>} */
+    this.openDevice = () => Device.open(this.site.needs);
     /** @type {Run | null} */
     this.run = null;
     /** @type {Tried | null} */
@@ -39,22 +45,37 @@ export class Page {
      * @type {Promise<unknown>}
      */
     this.last = Promise.resolve();
+    /**
+     * The training in progress, or the last one.
+     * @type {Promise<unknown>}
+     */
+    this.training = Promise.resolve();
     /** @type {Awaited<ReturnType<Run['snapshot']>> | null} */
     this.kept = null;
     this.wasHidden = false;
     this.report = '';
   }
 
-  /** Fills in what the page says of the recipe, and connects its controls. */
+  /** Shows the run, and connects the controls. */
   show() {
-    const { site } = this;
+    this.#describe();
+    this.#connect();
+    this.draw();
+  }
+
+  /** Fills in what the page says of the run. */
+  #describe() {
+    const { site, processor } = this;
     element('title').textContent = `${site.recipe}, trained in this tab`;
     document.title = `${site.recipe} · gatescan`;
     element('summary').textContent =
       `A network of ${site.parameters.toLocaleString('en')} parameters (${site.network}) on ` +
-      `${site.run.train.count.toLocaleString('en')} sequences, trained by this computer's GPU. ` +
+      `${site.run.train.count.toLocaleString('en')} sequences, trained by this computer's ${processor}. ` +
       'Nothing is installed, and no data leave this page.';
     element('recipe').textContent = site.toml;
+    element('processor').textContent = processor;
+    for (const id of ['adapter', 'agreement']) element(id).textContent = '–';
+    for (const id of ['text', 'sample-status']) element(id).textContent = '';
     element('accuracy-figure').hidden = !site.run.classifies;
     element('accuracy-box').hidden = !site.run.classifies;
     const split = site.run.validation ? 'Validation' : 'Test';
@@ -71,8 +92,23 @@ export class Page {
     element('drawing').hidden = site.trial.kind !== 'draw';
     element('sampling').hidden = site.trial.kind !== 'sample';
     element('checking').hidden = site.cases === 0;
-    this.#connect();
+    element('timing-table').hidden = true;
+    element('timing-result').textContent = '';
+  }
+
+  /**
+   * Shows another run in place of this one, and opens its device.
+   * @param {Site} site
+   * @param {Parts} data
+   * @param {'GPU' | 'CPU'} processor
+   * @param {() => Promise<Device | CpuDevice>} openDevice
+   */
+  async adopt(site, data, processor, openDevice) {
+    await this.#close();
+    Object.assign(this, { site, data, processor, openDevice, tried: null });
+    this.#describe();
     this.draw();
+    await this.open();
   }
 
   #connect() {
@@ -90,7 +126,10 @@ export class Page {
     new ResizeObserver(() => this.draw()).observe(element('loss-chart'));
     const { trial } = this.site;
     if (trial.kind === 'draw') new Drawing(this, trial).connect();
-    if (trial.kind === 'sample') on('sample', () => sample(this, trial));
+    on('sample', () => {
+      const { trial: current } = this.site;
+      return current.kind === 'sample' ? sample(this, current) : undefined;
+    });
   }
 
   /**
@@ -126,16 +165,15 @@ export class Page {
     element('remedies').replaceChildren(...remedies.map((remedy) => html('li', {}, remedy)));
   }
 
-  /** Opens the GPU and uploads the run, from a state if there is one. */
+  /** Opens the device and uploads the run, from a state if there is one. */
   async open() {
     element('problem').hidden = true;
-    this.say('Compiling the kernels.');
-    const device = await Device.open(this.site.needs);
+    this.say(this.processor === 'GPU' ? 'Compiling the kernels.' : 'Loading the run.');
+    const device = await this.openDevice();
     element('adapter').textContent = device.name;
-    device.device.lost.then((info) => this.#lost(device, info));
-    device.device.addEventListener('uncapturederror', (event) => {
+    device.onLost((info) => this.#lost(/** @type {Device} */ (device), info));
+    device.onError((message) => {
       this.isTraining = false;
-      const { message } = /** @type {GPUUncapturedErrorEvent} */ (event).error;
       this.problem(
         new Problem(`The GPU reports an error: ${message}`, ['Train a smaller network or batch.']),
       );
@@ -173,7 +211,12 @@ export class Page {
   }
 
   /** Trains until it is stopped or over. */
-  async train() {
+  train() {
+    this.training = this.#train();
+    return this.training;
+  }
+
+  async #train() {
     if (!this.run) await this.open();
     const run = /** @type {Run} */ (this.run);
     this.isTraining = true;
@@ -224,12 +267,18 @@ export class Page {
   }
 
   async #restart() {
+    await this.#close();
+    await this.open();
+  }
+
+  /** Gives up the run and its device. */
+  async #close() {
     this.isTraining = false;
+    await this.training.catch(() => {});
     await this.turn(async () => {});
     this.kept = null;
-    this.run?.device.device.destroy();
+    this.run?.device.close();
     this.run = null;
-    await this.open();
   }
 
   /**
@@ -390,7 +439,7 @@ export class Page {
 
   /** Plays the recorded cases on this GPU. */
   async check() {
-    const device = /** @type {Run} */ (this.run).device;
+    const device = /** @type {Device} */ (/** @type {Run} */ (this.run).device);
     this.isBusy = true;
     this.#enable();
     const bar = /** @type {HTMLProgressElement} */ (element('check-progress'));
@@ -513,6 +562,7 @@ export async function start() {
     }
     page = new Page(site, new Parts(await load('data.bin')));
     page.show();
+    if (site.library) new Own(page).connect();
     await page.open();
   } catch (error) {
     (page ?? Page.prototype).problem.call(page ?? Page.prototype, /** @type {Error} */ (error));

@@ -4,13 +4,15 @@
  * this module is the host around them. It is written by hand and needs no build step.
  */
 
-import { Program, floats, part } from './device.js';
+import { floats, part } from './device.js';
 import { Problem, assembled, parsedSafetensors, safetensors } from './files.js';
 import { checksum, permutation, sortBatches } from './random.js';
 
+/** @typedef {import('./cpu.js').CpuDevice} CpuDevice */
 /** @typedef {import('./device.js').Device} Device */
 /** @typedef {import('./device.js').Dispatch} Dispatch */
 /** @typedef {import('./device.js').Pipeline} Pipeline */
+/** @typedef {import('./device.js').Program} Program */
 /** @typedef {import('./device.js').ProgramText} ProgramText */
 /** @typedef {import('./device.js').Shaders} Shaders */
 /** @typedef {import('./device.js').Tensor} Tensor */
@@ -27,7 +29,8 @@ import { checksum, permutation, sortBatches } from './random.js';
  * @property {Segment | null} lengths
  */
 /** @typedef {'step' | 'cursor' | 'row' | 'chunk' | 'taken'} ControlWord */
-/** @typedef {'loss' | 'hits' | 'labelled' | 'norm' | 'notFinite' | 'history'} HistoryWord */
+/** @typedef {'loss' | 'hits' | 'labelled' | 'lastLoss' | 'lastLabelled'} SumWord */
+/** @typedef {SumWord | 'norm' | 'notFinite' | 'history'} HistoryWord */
 /** @typedef {ControlWord | HistoryWord} Word */
 /**
  * @typedef {object} RunText
@@ -44,7 +47,7 @@ import { checksum, permutation, sortBatches } from './random.js';
  * @property {Tensor} parameters
  * @property {Tensor} rates
  * @property {Tensor | null} average
- * @property {Tensor[]} moments
+ * @property {[name: string, tensor: Tensor][]} moments
  * @property {Tensor[]} states
  * @property {Split} train
  * @property {Split | null} validation
@@ -52,6 +55,8 @@ import { checksum, permutation, sortBatches } from './random.js';
  * @property {number[]} orders
  * @property {number[]} losses
  * @property {[buffer: number, words: Segment][]} contents
+ * @property {object | null} data
+ * @property {boolean} isPart
  */
 /**
  * @typedef {object} TriedText
@@ -87,13 +92,16 @@ import { checksum, permutation, sortBatches } from './random.js';
  * @property {{header: string, parts: [offset: number | null, words: number][]}} model
  * @property {{kind: 'none'} | Draw | Sample} trial
  * @property {number} cases
+ * @property {string | null} library
  */
 /** @typedef {{loss: number, accuracy: number | null}} Scores */
 /** @typedef {{epoch: number, step: number, train: Scores, evaluated: Scores | null}} Epoch */
-/** @typedef {{loss: number, hits: number, labelled: number}} Totals */
+/** @typedef {Record<SumWord, number>} Totals */
 
 /** The version of program.json that this page plays. */
 export const VERSION = 1;
+/** The version of the state's file. */
+const STATE_VERSION = 1;
 /** The longest that a device works between two readbacks, in seconds. */
 const SUBMISSION = 0.05;
 
@@ -101,7 +109,7 @@ const SUBMISSION = 0.05;
 const STEP = ['forward', 'backward', 'update'];
 
 /** @returns {Totals} */
-const noTotals = () => ({ loss: 0, hits: 0, labelled: 0 });
+const noTotals = () => ({ loss: 0, hits: 0, labelled: 0, lastLoss: 0, lastLabelled: 0 });
 
 /** The position of a run between two updates, as the state of a page stores it. */
 export const START = {
@@ -122,7 +130,7 @@ export class Run {
   /**
    * @param {Site} site
    * @param {Parts} data
-   * @param {Device} device
+   * @param {Device | CpuDevice} device
    * @param {Pipeline[]} pipelines
    */
   constructor(site, data, device, pipelines) {
@@ -130,7 +138,7 @@ export class Run {
     this.text = site.run;
     this.data = data;
     this.device = device;
-    this.program = new Program(device, site.train, pipelines);
+    this.program = device.program(site.train, pipelines);
     this.position = structuredClone(START);
     /** @type {Float32Array | null} */
     this.best = null;
@@ -232,13 +240,15 @@ export class Run {
    * @param {Float32Array[]} loops
    */
   #add(totals, loops) {
-    const { loss, hits, labelled, history } = this.text.words;
+    const { loss, hits, labelled, lastLoss, lastLabelled, history } = this.text.words;
     loops.forEach((rows, loop) => {
       totals[loop] ??= noTotals();
       for (let at = 0; at < rows.length; at += history) {
         totals[loop].loss += rows[at + loss] * rows[at + labelled];
         totals[loop].hits += rows[at + hits];
         totals[loop].labelled += rows[at + labelled];
+        totals[loop].lastLoss += rows[at + lastLoss] * rows[at + lastLabelled];
+        totals[loop].lastLabelled += rows[at + lastLabelled];
       }
     });
   }
@@ -359,19 +369,30 @@ export class Run {
     return assembled(header, values);
   }
 
+  /**
+   * The tensors that a run is between two updates, by their names in a checkpoint.
+   * @returns {[name: string, tensor: Tensor][]}
+   */
   #stateTensors() {
-    return [this.text.parameters, ...this.text.moments, ...this.text.states];
+    const { parameters, moments, states } = this.text;
+    return [
+      ['parameters', parameters],
+      ...moments.map(
+        ([name, tensor]) => /** @type {[string, Tensor]} */ ([`moment.${name}`, tensor]),
+      ),
+      ...states.map((tensor, n) => /** @type {[string, Tensor]} */ ([`state.${n}`, tensor])),
+    ];
   }
 
   /** Everything that a run is between two updates. */
   async snapshot() {
-    const words = await this.program.read(this.#stateTensors());
+    const words = await this.program.read(this.#stateTensors().map(([, tensor]) => tensor));
     return { position: structuredClone(this.position), words, best: this.best };
   }
 
   /** @param {Awaited<ReturnType<Run['snapshot']>>} snapshot */
   restore({ position, words, best }) {
-    this.#stateTensors().forEach((tensor, index) => this.program.write(tensor, words[index]));
+    this.#stateTensors().forEach(([, tensor], index) => this.program.write(tensor, words[index]));
     this.position = structuredClone(position);
     this.best = best;
     this.hasOrder = false;
@@ -388,11 +409,20 @@ export class Run {
   /** The state as a file. */
   async stateFile() {
     const { position, words, best } = await this.snapshot();
+    const { losses, ...counts } = position;
     const tensors = Object.fromEntries(
-      words.map((each, index) => [`state.${index}`, floats(each)]),
+      this.#stateTensors().map(([name], index) => [name, floats(words[index])]),
     );
-    if (best) tensors.best = /** @type {Float32Array<ArrayBuffer>} */ (best);
-    const description = { fingerprint: this.fingerprint, position };
+    tensors.losses = Float32Array.from(losses);
+    if (best) tensors['best.parameters'] = /** @type {Float32Array<ArrayBuffer>} */ (best);
+    const description = {
+      version: STATE_VERSION,
+      fingerprint: this.fingerprint,
+      toml: this.site.toml,
+      data: this.text.data,
+      isPart: this.text.isPart,
+      position: counts,
+    };
     return safetensors(tensors, { gatescan_page: JSON.stringify(description) });
   }
 
@@ -413,21 +443,25 @@ export class Run {
         'This state is of another recipe or other data; open the page that saved it.',
       );
     }
-    const words = this.#stateTensors().map(([, , length], index) => {
-      const values = file.tensors[`state.${index}`];
+    const words = this.#stateTensors().map(([name, [, , length]]) => {
+      const values = file.tensors[name];
       if (values?.length !== length)
         throw new Problem('This state is damaged: a tensor is missing.');
       return new Uint32Array(values.buffer);
     });
-    this.restore({ position: file.position, words, best: file.tensors.best ?? null });
+    const { losses, 'best.parameters': best = null } = file.tensors;
+    const position = { ...file.position, losses: [...(losses ?? [])] };
+    this.restore({ position, words, best });
   }
 
   /**
-   * Plays one update with a timestamp before and after each call; returns seconds by kernel.
+   * Plays one update on a GPU with a timestamp before and after each call; returns seconds by
+   * kernel.
    * @returns {Promise<Map<string, {calls: number, seconds: number}>>}
    */
   async timeUpdate() {
-    const calls = STEP.flatMap((phase) => this.program.phases.get(phase) ?? []);
+    const { phases } = /** @type {Program} */ (this.program);
+    const calls = STEP.flatMap((phase) => phases.get(phase) ?? []);
     /** @type {Map<string, {calls: number, seconds: number}>} */
     const found = new Map();
     /** @type {bigint[]} */
@@ -457,22 +491,18 @@ export class Run {
    * @param {number} first
    */
   async #timed(calls, stamps, first) {
-    const { device } = this.device;
+    const gpu = /** @type {Device} */ (this.device);
+    const program = /** @type {Program} */ (this.program);
+    const { device } = gpu;
     const count = 2 * calls.length;
     const querySet = device.createQuerySet({ type: 'timestamp', count });
-    const resolved = this.device.buffer(
-      2 * count,
-      GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
-    );
-    const staging = this.device.buffer(
-      2 * count,
-      GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-    );
+    const resolved = gpu.buffer(2 * count, GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC);
+    const staging = gpu.buffer(2 * count, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST);
     const encoder = device.createCommandEncoder();
     calls.forEach((call, index) => {
       const writes = { beginningOfPassWriteIndex: 2 * index, endOfPassWriteIndex: 2 * index + 1 };
       const pass = encoder.beginComputePass({ timestampWrites: { querySet, ...writes } });
-      this.program.encode(pass, call);
+      program.encode(pass, call);
       pass.end();
     });
     encoder.resolveQuerySet(querySet, 0, count, resolved, 0);

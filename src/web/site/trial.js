@@ -1,8 +1,9 @@
 // @ts-check
 /** A network in training, tried on one sequence: a drawing to classify, or text to sample. */
 
-import { Program, floats } from './device.js';
+import { floats } from './device.js';
 
+/** @typedef {import('./cpu.js').CpuDevice} CpuDevice */
 /** @typedef {import('./device.js').Device} Device */
 /** @typedef {import('./device.js').Pipeline} Pipeline */
 /** @typedef {import('./files.js').Parts} Parts */
@@ -14,13 +15,13 @@ export class Tried {
   /**
    * @param {TriedText} text
    * @param {Parts} data
-   * @param {Device} device
+   * @param {Device | CpuDevice} device
    * @param {Pipeline[]} pipelines
    */
   constructor(text, data, device, pipelines) {
     this.text = text;
     this.data = data;
-    this.program = new Program(device, text.program, pipelines);
+    this.program = device.program(text.program, pipelines);
   }
 
   async begin() {

@@ -25,6 +25,7 @@ use crate::data::csv::decode::DecodedTable;
 use crate::data::csv::parse::{Records, with_blank_rows};
 use crate::data::csv::{Csv, TableTask};
 use crate::error::{Error, Result};
+use crate::io::files;
 use crate::messages::{excerpt, shown_path};
 use crate::network::{Loss, Reads};
 use crate::recipe::DataRecipe;
@@ -230,7 +231,7 @@ fn recipe_data(
 fn test_file(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.to_str()?;
     let test = path.with_file_name(name.replacen("_TRAIN.", "_TEST.", 1));
-    (test != path && test.is_file()).then_some(test)
+    (test != path && files::is_file(&test)).then_some(test)
 }
 
 fn proposed(choice: &Choice, csv: Csv, findings: Vec<DataFinding>) -> ProposedData {
