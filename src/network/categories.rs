@@ -142,7 +142,7 @@ mod tests {
         Network {
             input_size: 9,
             input: Input::Values,
-            layers: vec![Layer::new(Cell::Gru, 2)],
+            layers: vec![Layer::new(Cell::Lstm, 2)],
             head: Head {
                 size: 2,
                 reads: Reads::Last,
