@@ -52,10 +52,12 @@ fn categories(model: &Model) -> String {
     );
     let columns = preparation.category_columns(model.network.input_size);
     let columns = columns.unwrap_or_default();
-    let each = names.iter().zip(columns).zip(&preparation.categories);
-    let objects = each.map(|((name, columns), categories)| {
+    let each = columns.into_iter().zip(&preparation.categories).enumerate();
+    let objects = each.map(|(index, (columns, categories))| {
         let object = json!({"first_input": columns.start, "categories": categories});
-        (name.clone(), object)
+        // Data of a program have no names of columns.
+        let name = names.get(index).cloned();
+        (name.unwrap_or_else(|| index.to_string()), object)
     });
     Value::from(objects.collect::<Map<_, _>>()).to_string()
 }
