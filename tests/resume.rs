@@ -580,6 +580,18 @@ fn mistakes_in_a_resume_are_explained() {
 }
 
 #[test]
+fn only_the_state_of_a_page_is_resumed_from_a_file() {
+    let place = Workspace::new();
+    place.train(&["--epochs", "1", "--out", "run"]).ok();
+    let message = resume(&place, "run/model.safetensors", &[]).fails(1);
+    assert_has(&message, &["run/model.safetensors", "no state of a page"]);
+    let message = resume(&place, "run/recipe.toml", &[]).fails(1);
+    assert_has(&message, &["run/recipe.toml", "not a safetensors file"]);
+    let message = resume(&place, "run", &["--out", "other"]).fails(2);
+    assert_has(&message, &["--out other", "its own directory"]);
+}
+
+#[test]
 fn a_checkpoint_does_not_grow_with_the_run() {
     let place = Workspace::new();
     whole(&place, "short", "cpu", "2").ok();

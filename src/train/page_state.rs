@@ -289,6 +289,8 @@ mod tests {
             "ema=0.9",
             "report_every=4",
             "batch_size=16",
+            // A run that stops, stops there.
+            "checkpoint.every_steps=3",
         ];
         recipe
             .set(&fields.map(String::from))

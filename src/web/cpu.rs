@@ -152,7 +152,8 @@ mod tests {
             player.write(0, tensor, &words).expect("it fits");
             assert_eq!(player.read(0, tensor).expect("it is there"), words);
         }
-        player.run(0, &["forward".into()], 1).expect("it runs");
+        let mut player = CpuPlayer::new(&series()).expect("it fits");
+        player.run(0, &["update".into()], 2).expect("it runs");
     }
 
     #[test]

@@ -37,10 +37,11 @@ use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 pub type Target = fn(&[u8]) -> bool;
 
 /// Every target, by the name of its corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("idx", idx),
     ("model", model),
     ("checkpoint", checkpoint),
+    ("page_state", page_state),
     ("recipe", recipe),
     ("series", series),
     ("text", text),
@@ -128,6 +129,15 @@ pub fn checkpoint(input: &[u8]) -> bool {
         Ok(flat) => assert_eq!(flat.len(), network.table().1),
         Err(_) => assert!(parameters.iter().any(|each| each.check_finite().is_err())),
     }
+    true
+}
+
+/// The state of a page of `gatescan web`.
+pub fn page_state(input: &[u8]) -> bool {
+    let Ok(state) = train::PageState::from_bytes(input) else {
+        return false;
+    };
+    state.recipe.validate().expect("it was read");
     true
 }
 

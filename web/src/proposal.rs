@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 
 /// What the visitor says of the columns; an empty text is a guess.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ColumnHints {
     target: String,
     group: String,
+    /// Whether all rows are one series.
+    no_group: bool,
     time: String,
 }
 
@@ -20,7 +23,11 @@ impl ColumnHints {
         let given = |text: &String| Some(text.trim().to_string()).filter(|text| !text.is_empty());
         Hints {
             target: given(&self.target),
-            group: given(&self.group).map_or(GroupHint::Guess, GroupHint::Column),
+            group: match given(&self.group) {
+                _ if self.no_group => GroupHint::None,
+                Some(column) => GroupHint::Column(column),
+                None => GroupHint::Guess,
+            },
             time: given(&self.time),
             ..Hints::default()
         }
@@ -95,7 +102,10 @@ fn text_recipe(path: &Path) -> Result<Value, Error> {
 fn decide(decision: Decision) -> &'static str {
     match decision {
         Decision::Target => "name the target column in the field Target",
-        Decision::Group => "name the column that tells series apart in the field Series",
+        Decision::Group => {
+            "name the column that tells series apart in the field Series, or say that all rows are \
+             one series"
+        }
         Decision::Time => "name the column of times in the field Time",
         _ => "write a recipe by hand: see Recipe keys in the documentation",
     }

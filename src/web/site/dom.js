@@ -45,12 +45,14 @@ export const told = ({ loss, accuracy }) =>
 export const percent = (value) => `${(100 * value).toFixed(1)} %`;
 
 /**
- * A table; the first column is text.
+ * A table; the first column is text, and others are if they are named.
  * @param {string[]} names
  * @param {string[][]} rows
+ * @param {number[]} texts
  */
-export function table(names, rows) {
-  const kind = (/** @type {number} */ column) => (column === 0 ? { class: 'text' } : undefined);
+export function table(names, rows, texts = [0]) {
+  const kind = (/** @type {number} */ column) =>
+    texts.includes(column) ? { class: 'text' } : undefined;
   const head = html(
     'tr',
     {},

@@ -134,9 +134,10 @@ export class Own {
       );
     }
     this.#say(`Looking at ${file.name}.`);
-    const hints = Object.fromEntries(
-      ['target', 'group', 'time'].map((name) => [name, input(`own-${name}`).value]),
+    const [target, group, time] = ['target', 'group', 'time'].map(
+      (name) => input(`own-${name}`).value,
     );
+    const hints = { target, group, time, noGroup: input('own-no-group').checked };
     const bytes = new Uint8Array(await file.arrayBuffer());
     const library = await this.#opened();
     const { answer } = await library.ask({ do: 'propose', name: file.name, hints }, bytes);
@@ -153,7 +154,7 @@ export class Own {
     element('own-parts').hidden = parts.length === 0;
     const more = parts.length > MOST_PARTS ? `and ${parts.length - MOST_PARTS} more columns` : '';
     element('own-parts').replaceChildren(
-      table(['Name', 'Holds', 'Missing', 'Used as'], parts.slice(0, MOST_PARTS)),
+      table(['Name', 'Holds', 'Missing', 'Used as'], parts.slice(0, MOST_PARTS), [0, 1, 3]),
       more,
     );
     const text = /** @type {HTMLTextAreaElement} */ (element('own-recipe'));

@@ -74,6 +74,7 @@ export class Page {
       'Nothing is installed, and no data leave this page.';
     element('recipe').textContent = site.toml;
     element('processor').textContent = processor;
+    element('agreement-box').hidden = processor === 'CPU';
     for (const id of ['adapter', 'agreement']) element(id).textContent = '–';
     for (const id of ['text', 'sample-status']) element(id).textContent = '';
     element('accuracy-figure').hidden = !site.run.classifies;
@@ -254,7 +255,8 @@ export class Page {
     const count = epochs === 1 ? 'one epoch' : `${epochs} epochs`;
     this.say(run.ending ? `${ending[run.ending]} after ${count}${scores}.` : 'Stopped.');
     if (run.ending && this.site.run.validation && this.site.run.test) {
-      const test = await this.turn(() => run.evaluate('test'));
+      // The best epoch's parameters are the model, where the recipe keeps them.
+      const test = await this.turn(() => run.evaluate('test', run.best));
       if (test) this.say(`${element('status').textContent} Test split: ${told(test)}.`);
     }
     this.draw();

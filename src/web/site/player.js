@@ -329,15 +329,17 @@ export class Run {
   }
 
   /**
-   * Evaluates a split with the parameters of the model.
+   * Evaluates a split: with the parameters of an epoch, or else the current ones or their average.
    * @param {'validation' | 'test'} name
+   * @param {Float32Array | null} shown
    */
-  async evaluate(name) {
+  async evaluate(name, shown = null) {
     const split = this.text[name];
     if (!split) return null;
     const { average, parameters } = this.text;
-    const trained = average ? await this.program.read([parameters]) : null;
-    if (average) this.program.copy([[average, parameters]]);
+    const trained = shown || average ? await this.program.read([parameters]) : null;
+    if (shown) this.program.write(parameters, /** @type {Float32Array<ArrayBuffer>} */ (shown));
+    else if (average) this.program.copy([[average, parameters]]);
     const order = Uint32Array.from({ length: split.count }, (_, index) => index);
     this.#beginPass(split, sortBatches(order, split.batch, this.lengths.get(split) ?? null), 0);
     const phase = name === 'test' ? 'evaluate' : 'validate';
