@@ -214,7 +214,7 @@ fn sum_together<R: Real>(sums: &[StepSum], memory: &Memory<R>) -> bool {
                 products.push(TimeSum {
                     b: gemm.b.view(values),
                     addend: gemm.addend(None),
-                    c: &mut **out,
+                    c: out,
                     stride: gemm.c.stride,
                 });
             }
