@@ -469,6 +469,26 @@ fn a_second_backward_pass_has_the_same_result_and_dropout_that_of_its_seed() {
 }
 
 #[test]
+fn a_pool_records_exactly_the_steps_of_equal_lengths() {
+    let layers = stack(Cell::Gru, 1, |layer| layer);
+    let pool = RecordingPool::<f32>::new(cpu());
+    let steps = |rows: RowLayout| {
+        let taken = pool.take(&layers, &rows, 2, WantedGradients::All);
+        taken.expect("it records").steps()
+    };
+    let lengths = [29, 7];
+    assert_eq!(steps(RowLayout::Full { steps: 29 }), 29);
+    assert_eq!(
+        steps(RowLayout::Ragged {
+            steps: 29,
+            lengths: &lengths
+        }),
+        steps_bound(29)
+    );
+    assert_ne!(steps_bound(29), 29);
+}
+
+#[test]
 fn recordings_in_use_at_once_do_not_share_values() {
     let layers = stack(Cell::Gru, 2, |layer| layer);
     let pool = RecordingPool::<f64>::new(cpu());
@@ -481,7 +501,8 @@ fn recordings_in_use_at_once_do_not_share_values() {
         })
         .collect();
     let take = || {
-        let taken = pool.take(&layers, STEPS, BATCH, WantedGradients::All);
+        let rows = RowLayout::Full { steps: STEPS };
+        let taken = pool.take(&layers, &rows, BATCH, WantedGradients::All);
         taken.expect("it records")
     };
     let alone: Vec<Values<f64>> = passes

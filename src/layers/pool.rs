@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{LayerElement, Layers, RecordedLayers, WantedGradients, steps_bound};
+use super::{LayerElement, Layers, RecordedLayers, RowLayout, WantedGradients, steps_bound};
 use crate::backend::OpenDevice;
 use crate::error::Result;
 
@@ -25,19 +25,26 @@ impl<R: LayerElement> RecordingPool<R> {
         }
     }
 
-    /// Takes a recording of `layers` for `batch` sequences of `steps` steps out of the pool, or
-    /// makes one, for up to [`steps_bound`] steps. Recordings of one shape may be in use at once.
+    /// Takes a recording of `layers` for `batch` sequences of these rows out of the pool, or makes
+    /// one: on the CPU and where all lengths are equal for exactly so many steps, so that a pass
+    /// computes in the host's memory; else for up to [`steps_bound`] steps. Recordings of one shape
+    /// may be in use at once.
     ///
     /// # Errors
     /// Those of [`Layers::record`].
     pub fn take(
         &self,
         layers: &Layers,
-        steps: usize,
+        rows: &RowLayout,
         batch: usize,
         wanted: WantedGradients,
     ) -> Result<RecordedLayers<R>> {
-        let bound = steps_bound(steps);
+        let is_exact = self.device.adapter().is_none() && matches!(rows, RowLayout::Full { .. });
+        let bound = if is_exact {
+            rows.steps()
+        } else {
+            steps_bound(rows.steps())
+        };
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let found = idle
             .iter()

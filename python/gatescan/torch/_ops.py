@@ -209,7 +209,7 @@ def _shared_outputs(tensors: Tensors, options: Options) -> Tensor | None:
     if not is_large or row * values.element_size() % _ALIGNMENT != 0:
         return None
     described, _ = options.stack(values)
-    if not described.shares_outputs(steps):
+    if not described.shares_outputs():
         return None
     shape = (steps + 1, options.batch, options.output_size())
     shared = torch.empty(shape, dtype=values.dtype, device="cpu")

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use gatescan::layers::{
     LayerGradients, LayerInputs, LayerOutputs, LayerUpstream, Layers, OutputRows, RecordedLayers,
-    RecordingPool, RowLayout, WantedGradients, steps_bound,
+    RecordingPool, RowLayout, WantedGradients,
 };
 use gatescan::network::{Bias, Dropout};
 use gatescan::{Cell, Error, Layer, Result};
@@ -123,11 +123,11 @@ impl LayerStack {
         self.layers.parameters()
     }
 
-    /// Whether a forward pass of `steps` steps computes in the memory of the outputs, if B rows
-    /// precede them, and a backward pass reads it.
-    fn shares_outputs(&self, steps: usize) -> PyResult<bool> {
+    /// Whether a forward pass over sequences of equal lengths computes in the memory of the
+    /// outputs, if B rows precede them, and a backward pass reads it.
+    fn shares_outputs(&self) -> PyResult<bool> {
         let place = engine().place().map_err(|error| exception(&error))?;
-        Ok(place.is_cpu() && steps_bound(steps) == steps)
+        Ok(place.is_cpu())
     }
 
     /// Runs the forward pass. With `keeps`, returns an array whose memory stands for the recording
@@ -292,7 +292,7 @@ impl LayerStack {
     ) -> Result<Option<Waiting>> {
         let pool = R::pool(place)?;
         let mut recorded: RecordedLayers<R> =
-            pool.take(&self.layers, given.1, given.2, given.wanted())?;
+            pool.take(&self.layers, &given.rows(), given.2, given.wanted())?;
         let parameters = given.parameters();
         let inputs = given.inputs(&parameters);
         let Written(values, after_initial, last) = written;
