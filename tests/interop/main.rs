@@ -336,7 +336,7 @@ impl Case {
                 true => normals(head.targets()),
                 false => vec![],
             },
-            classes: vec![],
+            ..HeadPreparation::default()
         });
         let of_heads = Preparation {
             inputs: normals(self.network.input_size),

@@ -273,9 +273,10 @@ impl ModuleBody {
             // A head of lists of labels reads every step, where others read one vector.
             let is_own = own.network.head.reads != network.head.reads;
             let read = if is_own { "every" } else { "x" };
-            let last = match own.preparation.residuals.is_empty() {
-                true => String::new(),
-                false => format!(" + last_values{index}"),
+            let last = if own.preparation.residuals.is_empty() {
+                String::new()
+            } else {
+                format!(" + last_values{index}")
             };
             outputs.push(format!(
                 "\"{name}\": self.heads[{index}]({read}){restored}{last}"

@@ -160,18 +160,7 @@ impl FeedBuffers {
         };
         let inputs = buffer("data", Kind::Data, element, [words, 1]);
         let labels = buffer("labels", Kind::Data, index, [held, rows]);
-        let targets = match &data.targets {
-            Targets::Values { width, .. } => {
-                Some(buffer("targets", Kind::Data, real, [held, rows * width]))
-            }
-            _ => None,
-        };
-        let lists = match &data.targets {
-            Targets::Lists { longest, .. } => {
-                Some(buffer("lists", Kind::Data, index, [held, *longest]))
-            }
-            _ => None,
-        };
+        let [targets, lists] = target_buffers(&data.targets, [held, rows], &mut buffer);
         let lengths = buffer("lengths", Kind::Data, index, [held, 1]);
         let weights = weight_names(&weighted)
             .enumerate()
@@ -192,20 +181,12 @@ impl FeedBuffers {
                 buffer(&format!("heads.{n}.{name}"), kind, element, extents)
             };
             let rows = rows_of(n);
+            let labels = buffer("labels", Kind::Data, index, [held, rows]);
+            let [targets, lists] = target_buffers(targets, [held, rows], &mut buffer);
             HeadBuffers {
-                lists: match targets {
-                    Targets::Lists { longest, .. } => {
-                        Some(buffer("lists", Kind::Data, index, [held, *longest]))
-                    }
-                    _ => None,
-                },
-                labels: buffer("labels", Kind::Data, index, [held, rows]),
-                targets: match targets {
-                    Targets::Values { width, .. } => {
-                        Some(buffer("targets", Kind::Data, real, [held, rows * width]))
-                    }
-                    _ => None,
-                },
+                labels,
+                targets,
+                lists,
                 control: buffer("control", Kind::Control, index, [control::WORDS, 1]),
                 history: buffer("history", Kind::Control, real, recorded),
             }
@@ -388,6 +369,27 @@ fn weight_names(weighted: &[bool]) -> impl Iterator<Item = Option<String>> {
             _ => format!("heads.{n}.weights"),
         })
     })
+}
+
+/// Adds the buffers of target values and of lists of labels, for `[held, rows]` targets; `buffer`
+/// adds one.
+fn target_buffers(
+    targets: &Targets,
+    [held, rows]: [usize; 2],
+    buffer: &mut dyn FnMut(&str, Kind, Element, [usize; 2]) -> Tensor,
+) -> [Option<Tensor>; 2] {
+    match targets {
+        Targets::Values { width, .. } => {
+            let extents = [held, rows * width];
+            let values = buffer("targets", Kind::Data, Element::Real, extents);
+            [Some(values), None]
+        }
+        Targets::Lists { longest, .. } => {
+            let lists = buffer("lists", Kind::Data, Element::Index, [held, *longest]);
+            [None, Some(lists)]
+        }
+        Targets::Classes { .. } | Targets::Heads(_) => [None, None],
+    }
 }
 
 /// Targets of a sequence of `steps` steps.

@@ -124,6 +124,8 @@ fn assert_equal(own: &StepRecord, whole: &StepRecord, context: &str) {
 #[test]
 fn updates_of_several_heads_in_parts_are_those_of_the_whole_batch() {
     for bptt_steps in [None, Some(3)] {
+        // The host keeps the states between two chunks in f32.
+        let bound = if bptt_steps.is_some() { 1e-8 } else { 1e-12 };
         let splits: Splits = data(6).into();
         let mut whole = recipe();
         whole.bptt_steps = bptt_steps;
@@ -141,12 +143,15 @@ fn updates_of_several_heads_in_parts_are_those_of_the_whole_batch() {
             parts.push(recipe);
         }
         for recipe in parts {
-            let context = format!("{:?} {:?}", recipe.parallel, recipe.accumulate);
+            let context = format!(
+                "{bptt_steps:?} {:?} {:?}",
+                recipe.parallel, recipe.accumulate
+            );
             let (own, parameters) = updated(&recipe, &splits);
             let pairs = parameters.iter().zip(&expected);
             let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
             let is_finite = expected.iter().all(|value| value.is_finite());
-            assert!(is_finite && worst < 1e-12, "{context}: {worst}");
+            assert!(is_finite && worst < bound, "{context}: {worst}");
             for (own, whole) in own.iter().zip(&records) {
                 assert_equal(own, whole, &context);
                 assert_eq!(own.heads.len(), 3);

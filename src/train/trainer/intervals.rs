@@ -84,9 +84,10 @@ impl Trainer {
             .map(|(index, head)| AdjustedHead {
                 index,
                 head,
-                preparation: match is_one {
-                    true => preparation.of_outputs(&head),
-                    false => preparation.of_head(index).of_outputs(&head),
+                preparation: if is_one {
+                    preparation.of_outputs(&head)
+                } else {
+                    preparation.of_head(index).of_outputs(&head)
                 },
             })
             .collect()
