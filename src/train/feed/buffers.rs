@@ -371,12 +371,15 @@ fn weight_names(weighted: &[bool]) -> impl Iterator<Item = Option<String>> {
     })
 }
 
+/// Adds a buffer of this name, kind, element and shape.
+type AddBuffer<'a> = dyn FnMut(&str, Kind, Element, [usize; 2]) -> Tensor + 'a;
+
 /// Adds the buffers of target values and of lists of labels, for `[held, rows]` targets; `buffer`
 /// adds one.
 fn target_buffers(
     targets: &Targets,
     [held, rows]: [usize; 2],
-    buffer: &mut dyn FnMut(&str, Kind, Element, [usize; 2]) -> Tensor,
+    buffer: &mut AddBuffer,
 ) -> [Option<Tensor>; 2] {
     match targets {
         Targets::Values { width, .. } => {
