@@ -78,7 +78,7 @@ fn recipe() -> Recipe {
 
 /// The records of the two updates of a pass, and the parameters after them.
 fn updated(recipe: &Recipe, data: &Splits) -> (Vec<StepRecord>, Vec<f64>) {
-    let network = recipe.network_for(&data.train).unwrap();
+    let network = recipe.network_for(&data.train, &data.preparation).unwrap();
     let recorded = Recording::new(recipe, &network, data, (Tuning::cpu(), None), None).unwrap();
     let Recording {
         network: recorded,
