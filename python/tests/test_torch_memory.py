@@ -60,8 +60,8 @@ def test_bits_are_those_of_copies(ours, options):
     ("steps", "hidden_size", "bidirectional", "expected"),
     [
         (STEPS, SIZE, False, True),
-        # Recorded for 30 steps.
-        (STEPS + 1, SIZE, False, False),
+        # Any number of steps: padded sequences are recorded for 30.
+        (STEPS + 1, SIZE, False, True),
         # Both directions' outputs are apart from their states.
         (STEPS, SIZE, True, False),
         # A small pass.
