@@ -151,7 +151,7 @@ impl<'h, R: Real> Memory<'h, R> {
     /// Borrows several tensors of one buffer mutably. They are apart, and in the order of their
     /// offsets.
     pub fn write_each(&self, tensors: &[Tensor]) -> Vec<RefMut<'_, [R]>> {
-        // What follows the last tensor that was borrowed, of each memory, and its offset.
+        // For each memory: the values after the last borrowed tensor, and the offset of the first.
         let mut rests: Vec<(Option<usize>, RefMut<[R]>, usize)> = vec![];
         let mut borrowed = vec![];
         for tensor in tensors {

@@ -69,7 +69,7 @@ enum States {
     None,
 }
 
-/// What a forward pass reads and writes, and a backward pass reads.
+/// The slices of a forward and a backward pass.
 struct Pass<R> {
     inputs: Host<R>,
     parameters: Vec<Host<R>>,

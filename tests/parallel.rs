@@ -423,23 +423,33 @@ fn micro_batches_make_the_update_of_the_whole_batch() {
             (recipe.optimizer, recipe.bptt_steps) = (Optimizer::sgd(1.0), bptt);
             recipe.epochs = 1;
             let data: Splits = labelled(37, 7, false).into();
-            let trained = |parts: usize| {
-                let mut recipe = recipe.clone();
-                recipe.parallel.micro_batches = parts;
-                let mut trainer = Trainer::load(&recipe, &data, &device).unwrap();
-                let before = flat(&mut trainer);
-                train_until(&mut trainer, usize::MAX);
-                (before, flat(&mut trainer))
-            };
-            let (initial, whole) = trained(1);
-            for parts in [2, 8, 16] {
-                let difference = worst(&trained(parts).1, &whole);
-                assert!(difference < 1e-5, "{parts} parts differ by {difference}");
-            }
-            // The test would not see a difference that is none.
-            assert!(worst(&initial, &whole) > 1e-2);
+            assert_parts_are_the_whole(&recipe, &data, &device, &[2, 8, 16]);
         }
     }
+}
+
+/// Trains with each number of micro-batches and compares the parameters with those of one.
+fn assert_parts_are_the_whole(
+    recipe: &Recipe,
+    data: &Splits,
+    device: &OpenDevice,
+    numbers: &[usize],
+) {
+    let trained = |parts: usize| {
+        let mut recipe = recipe.clone();
+        recipe.parallel.micro_batches = parts;
+        let mut trainer = Trainer::load(&recipe, data, device).unwrap();
+        let before = flat(&mut trainer);
+        train_until(&mut trainer, usize::MAX);
+        (before, flat(&mut trainer))
+    };
+    let (initial, whole) = trained(1);
+    for &parts in numbers {
+        let difference = worst(&trained(parts).1, &whole);
+        assert!(difference < 1e-5, "{parts} parts differ by {difference}");
+    }
+    // The test would not see a difference that is none.
+    assert!(worst(&initial, &whole) > 1e-2);
 }
 
 /// Each head's mean is over the targets that it has in the whole batch, of which the first parts
@@ -453,20 +463,7 @@ fn micro_batches_of_several_heads_make_the_update_of_the_whole_batch() {
                 layer.dropout = Dropout::default();
             }
             (recipe.optimizer, recipe.epochs) = (Optimizer::sgd(1.0), 1);
-            let trained = |parts: usize| {
-                let mut recipe = recipe.clone();
-                recipe.parallel.micro_batches = parts;
-                let mut trainer = Trainer::load(&recipe, &data, &device).unwrap();
-                let before = flat(&mut trainer);
-                train_until(&mut trainer, usize::MAX);
-                (before, flat(&mut trainer))
-            };
-            let (initial, whole) = trained(1);
-            for parts in [2, 8] {
-                let difference = worst(&trained(parts).1, &whole);
-                assert!(difference < 1e-5, "{parts} parts differ by {difference}");
-            }
-            assert!(worst(&initial, &whole) > 1e-2);
+            assert_parts_are_the_whole(&recipe, &data, &device, &[2, 8]);
         }
     }
 }

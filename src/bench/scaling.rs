@@ -95,7 +95,7 @@ pub struct ScalingBench {
     seconds: f64,
 }
 
-/// What a row of the table measures: updates of a recipe by a number of processes.
+/// The updates that a row of the table measures, by a number of processes.
 struct Workload {
     recipe: Recipe,
     shape: BenchShape,

@@ -110,7 +110,7 @@ pub struct RecordedLayers<R: 'static> {
     given_states: PerState<bool>,
 }
 
-/// What the last forward pass read or wrote in the host's memory alone. The recording has the rest.
+/// The values of the last forward pass that only the host has; the recording has the others.
 #[derive(Debug, Clone, Default)]
 struct HeldByHost {
     inputs: bool,

@@ -236,8 +236,8 @@ impl<R: LayerElement> RecordedLayers<R> {
         Ok(())
     }
 
-    /// Lends h of the last layer, which the forward pass has left in the host's memory; copies it
-    /// where it cannot be lent.
+    /// Gives the backward pass h of the last layer, which the forward pass has left in the host's
+    /// memory: lends it if it can be lent, and copies it otherwise.
     fn give_states<'h>(
         &mut self,
         values: &'h [R],

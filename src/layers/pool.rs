@@ -26,9 +26,9 @@ impl<R: LayerElement> RecordingPool<R> {
     }
 
     /// Takes a recording of `layers` for `batch` sequences of these rows out of the pool, or makes
-    /// one: on the CPU and where all lengths are equal for exactly so many steps, so that a pass
-    /// computes in the host's memory; else for up to [`steps_bound`] steps. Recordings of one shape
-    /// may be in use at once.
+    /// one. On the CPU, rows of equal lengths get a recording of exactly their steps, so that its
+    /// passes compute in the host's memory; others get one of [`steps_bound`] steps. Recordings of
+    /// one shape may be in use at once.
     ///
     /// # Errors
     /// Those of [`Layers::record`].

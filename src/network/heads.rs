@@ -130,8 +130,8 @@ impl Network {
     }
 }
 
-/// What one of several heads reads, where `reads` is what the heads share: one of lists of labels
-/// reads every step.
+/// Returns the reads of one of several heads, whose shared setting is `reads`. A head with lists of
+/// labels reads every step.
 pub(crate) fn reads_by(loss: &Loss, reads: Reads) -> Reads {
     if loss.takes_lists() {
         Reads::Every

@@ -150,7 +150,7 @@ impl<'a> Layout<'a> {
         (entries, parameters, Some(gradients))
     }
 
-    /// What the first layer reads, if that is embedded, and its gradient, if something needs it.
+    /// Adds the embedded inputs of the first layer and their gradient, where they are needed.
     fn first_layer(&mut self) -> (Option<Tensor>, Option<Tensor>) {
         let shape = [self.layer_steps, self.batch, self.network.features()];
         match self.network.input {

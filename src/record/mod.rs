@@ -100,7 +100,7 @@ enum Start {
 /// scores for each of B sequences.
 #[derive(Debug, Clone)]
 pub struct HeadTensors {
-    /// What it reads of the last layer.
+    /// The outputs of the last layer that the head reads.
     pub reads: Reads,
     /// `[rows, K]`; of the sum of several heads, unused.
     pub outputs: Tensor,

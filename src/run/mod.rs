@@ -173,15 +173,13 @@ impl TrainingRun {
         trainer.check_size()?;
         let directory = RunDirectory::create(options.out.as_deref(), recipe)?;
         let saver = Saver::new(directory, &recipe.checkpoint, None);
-        Ok(TrainingRun {
-            recipe: recipe.clone(),
-            data: data.clone(),
-            device,
-            options,
-            trainer: Some(trainer),
+        Ok(TrainingRun::of(
+            recipe,
+            data,
+            (device, options),
+            trainer,
             saver,
-            tested: None,
-        })
+        ))
     }
 
     /// [`TrainingRun::start`] with the parameters of a model; see
@@ -203,15 +201,8 @@ impl TrainingRun {
         trainer.check_size()?;
         let mut first = trainer.checkpoint()?;
         let directory = RunDirectory::create_at(options.out.as_deref(), recipe, Some(&mut first))?;
-        let run = TrainingRun {
-            recipe: recipe.clone(),
-            data: data.clone(),
-            device,
-            options,
-            trainer: Some(trainer),
-            saver: Saver::new(directory, &recipe.checkpoint, Some(&first)),
-            tested: None,
-        };
+        let saver = Saver::new(directory, &recipe.checkpoint, Some(&first));
+        let run = TrainingRun::of(recipe, data, (device, options), trainer, saver);
         Ok((run, tuning))
     }
 
@@ -238,15 +229,13 @@ impl TrainingRun {
             RunDirectory::create_from_page(options.out.as_deref(), recipe, (&epochs, &mut first))?;
         let mut saver = Saver::new(directory, &recipe.checkpoint, Some(&first));
         saver.model_is_due();
-        Ok(TrainingRun {
-            recipe: recipe.clone(),
-            data: data.clone(),
-            device,
-            options,
-            trainer: Some(trainer),
+        Ok(TrainingRun::of(
+            recipe,
+            data,
+            (device, options),
+            trainer,
             saver,
-            tested: None,
-        })
+        ))
     }
 
     /// Loads a run at the point where it is to be resumed. The recipe may differ from the run's in
@@ -274,7 +263,23 @@ impl TrainingRun {
         directory.go_back(recipe, from.as_ref())?;
         let mut saver = Saver::new(directory, &recipe.checkpoint, from.as_ref());
         saver.model_is_due();
-        Ok(TrainingRun {
+        Ok(TrainingRun::of(
+            recipe,
+            data,
+            (device, options),
+            trainer,
+            saver,
+        ))
+    }
+
+    fn of(
+        recipe: &Recipe,
+        data: &Splits,
+        (device, options): (OpenDevice, RunOptions),
+        trainer: Trainer,
+        saver: Saver,
+    ) -> TrainingRun {
+        TrainingRun {
             recipe: recipe.clone(),
             data: data.clone(),
             device,
@@ -282,7 +287,7 @@ impl TrainingRun {
             trainer: Some(trainer),
             saver,
             tested: None,
-        })
+        }
     }
 
     /// Trains to the end, saves checkpoints when they are due, and finally the model. With a

@@ -43,7 +43,7 @@ pub struct HeadMetrics {
     pub test_loss: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_accuracy: Option<f64>,
-    /// Of a head of lists of labels.
+    /// For a head with lists of labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_metrics: Option<SplitMetrics>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,9 +14,8 @@ pub(crate) struct ListCollector {
 }
 
 impl ListCollector {
-    /// Adds the outputs `[K]` of step `t` of sequence `n` of `data`, whose targets, or those of one
-    /// of its heads, are `targets`; the steps of a sequence come in order of time. Padded steps are
-    /// skipped.
+    /// Adds the outputs `[K]` of step `t` of sequence `n` of `data`, in order of time. `targets`
+    /// are the targets of `data` or of one of its heads. Padded steps are skipped.
     pub(crate) fn add(
         &mut self,
         (data, targets): (&Dataset, &Targets),

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::program::{Phase, Program};
 use crate::tensor::{Element, Tensor};
 
-/// The programs of a recorded run on the CPU, in f32: program 0 is a training step, program 1 that
-/// of a trial, if there is one. Tensors are words of 32 bits, the bits of real values.
+/// The programs of a recorded run on the CPU, in f32. Program 0 is a training step; program 1, if
+/// any, is a trial. Tensors are passed as words of 32 bits, real values by their bits.
 pub struct CpuPlayer {
     programs: Vec<LoadedProgram>,
 }

@@ -122,7 +122,7 @@ const CASES: [&str; 2] = ["cases.bin", "values.bin"];
 /// The library as a WebAssembly module.
 const LIBRARY: &str = "gatescan.wasm";
 
-/// What every WebAssembly module begins with.
+/// The first bytes of every WebAssembly module.
 const LIBRARY_HEAD: &[u8] = b"\0asm";
 
 /// Returns the names of the files of a site, in the order of [`site`].
@@ -209,7 +209,7 @@ pub fn record(recipe: &Recipe, data: &Splits, options: &SiteOptions) -> Result<R
     record_with(recipe, data, options, 0)
 }
 
-/// [`record`] for a site with so many cases of a verification.
+/// [`record`], for a site with this number of cases to verify.
 fn record_with(
     recipe: &Recipe,
     data: &Splits,

@@ -95,7 +95,7 @@ struct Given(
 #[derive(FromPyObject)]
 struct Emitted(Option<Address>, [Option<Address>; 2]);
 
-/// What a forward pass writes, in the order of the tuple.
+/// The outputs of a forward pass, in the order of the tuple.
 #[derive(FromPyObject)]
 struct Written(
     /// The outputs.

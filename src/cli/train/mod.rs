@@ -176,7 +176,7 @@ enum Reduce {
     Mpi,
 }
 
-/// Where a run goes on.
+/// The state from which a run is resumed.
 enum Continued {
     /// In its directory.
     Run(Box<ResumePoint>),

@@ -6,8 +6,8 @@ use super::super::outputs_note;
 use super::proto::StringStringEntryProto;
 use crate::model::Model;
 
-/// Returns the names of input columns, target columns, classes and tokens as JSON lists and those
-/// of categories as an object, each if there are any, and in which units inputs and outputs are.
+/// Returns the names of input columns, target columns, classes and tokens as JSON lists, the names
+/// of categories as a JSON object, and the units of inputs and outputs. Empty ones are left out.
 pub(super) fn entries(model: &Model) -> Vec<StringStringEntryProto> {
     let (source, preparation) = (model.recipe.data.source(), &model.preparation);
     let (network, head) = (&model.network, &model.network.head);
